@@ -1,0 +1,120 @@
+# Everything a person types here; `make` alone lists it. Nothing has a fixed port or path, so two clones can work side by side.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+SECONDS ?= 60
+ARGS ?=
+
+bin := .venv/bin
+install := $(bin)/python -m pip install -qq --disable-pip-version-check --no-input
+compile := CUSTOM_COMPILE_COMMAND="make lock" $(bin)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+# The two npm packages, each pinned by the sha512 of its archive.
+swagger_version := 5.35.0
+swagger_sha512 := 534eaba4cb56f55dd73c638179a993512af4674f63317e0826e00da44fc465b021c341bc0a0c2bcd4e18997927fe1d3008336c5dd19aad334d1c2dec53cc9551
+swagger_files := swagger-ui.css swagger-ui-bundle.js swagger-ui-standalone-preset.js favicon-32x32.png LICENSE
+pyright_version := 1.1.414
+pyright_sha512 := 14f6596f9d637a90d7e1e3fb4c460378d16d984dd683092411c269bc7dff426512b23d04032dcb5eefb10784ff1560de8edb179427c5affadb5858f0bb0b97c3
+
+# A stamp is named by the sum of what it was made from: an unchanged clone is ready in milliseconds, a moved one starts afresh.
+sum = $(shell $(1) | sha256sum | cut -c 1-16)
+venv := .venv/.place-$(call sum,pwd -P)
+runtime := .venv/.runtime-$(call sum,cat requirements.txt)
+project := .venv/.project-$(call sum,cat pyproject.toml)
+dev := .venv/.dev-$(call sum,cat requirements.txt requirements-dev.txt)
+swagger := api/web/swagger-ui/.$(swagger_version)
+pyright := .venv/pyright/.$(pyright_version)
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo up check test bench soak
+demo: setup ## train a real tiny model through the API, from dataset to checkpoint
+	@$(bin)/tuneyard demo $(ARGS)
+
+up: setup ## start API, host worker and Redis here; ARGS="--port 9000 --data DIR"
+	@$(bin)/tuneyard up $(ARGS)
+
+check: setup-check ## formatting, lint, both type checkers, import contracts, struct = table = migrated database
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+	node .venv/pyright/index.js
+	$(bin)/lint-imports
+	$(bin)/python -m infra.db.migrations.check
+
+test: setup-dev ## the whole test suite, on two cores; ARGS="-k cancel" for a part of it
+	$(bin)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+bench: setup-dev ## measure it, beside two programs that do the same
+	@$(bin)/python -m benchmarks $(ARGS)
+
+soak: setup-dev ## the crash tests again and again; SECONDS=600
+	@rounds=0; SECONDS=0; \
+	while ((SECONDS < $(SECONDS))); do \
+		$(bin)/python -m pytest -q tests/crash $(ARGS); \
+		rounds=$$((rounds + 1)); \
+		echo "soak: $$rounds rounds passed in $$SECONDS of $(SECONDS) s"; \
+	done
+
+.PHONY: setup setup-dev setup-check lock clean
+# The lock on this file keeps two makes in one clone from installing at once.
+setup: ## bring .venv up to date; every target above does so by itself
+	@flock --close Makefile $(MAKE) --silent $(project) $(swagger)
+
+setup-dev:
+	@flock --close Makefile $(MAKE) --silent $(project) $(swagger) $(dev)
+
+setup-check:
+	@flock --close Makefile $(MAKE) --silent $(project) $(swagger) $(dev) $(pyright)
+
+lock: setup-dev ## write requirements*.txt anew from requirements*.in; ARGS=--upgrade for newer versions
+	$(compile) $(ARGS) --output-file requirements.txt requirements.in
+	$(compile) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
+
+clean: ## remove what setup and the tools made; training.db and .tuneyard/ stay
+	rm -rf .venv api/web/swagger-ui *.egg-info build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+$(venv):
+	@command -v $(PYTHON) >/dev/null \
+		|| { echo "Tuneyard needs Python 3.11 or newer, and there is no '$(PYTHON)' here. Name another one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Tuneyard needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "making .venv …"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+$(runtime): $(venv)
+	@echo "installing what Tuneyard needs into .venv (the first time, about half a minute) …"
+	@$(install) --require-hashes -r requirements.txt
+	@rm -f .venv/.runtime-* && touch $@
+
+$(project): $(runtime)
+	@$(install) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	@rm -f .venv/.project-* && touch $@
+
+$(dev): $(runtime)
+	@echo "installing the test and check tools into .venv (the first time, about half a minute) …"
+	@$(install) --require-hashes -r requirements-dev.txt
+	@rm -f .venv/.dev-* && touch $@
+
+# /docs is worth a page, not a failed start: without npm all else works.
+$(swagger):
+	@if command -v npm >/dev/null; then \
+		echo "fetching the page for /docs …"; \
+		.ci/npm-package swagger-ui-dist@$(swagger_version) $(swagger_sha512) api/web/swagger-ui $(swagger_files) && touch $@ \
+			|| echo "the page for /docs could not be fetched: /docs will be empty until the next 'make setup' that can"; \
+	else \
+		echo "npm is missing, so /docs will lack its page (all else works)"; \
+	fi
+
+$(pyright): $(venv)
+	@command -v npm >/dev/null || { echo "make check needs Node and npm: pyright runs on them" >&2; exit 1; }
+	@echo "fetching pyright $(pyright_version) …"
+	@.ci/npm-package pyright@$(pyright_version) $(pyright_sha512) .venv/pyright && touch $@

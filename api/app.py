@@ -1,0 +1,73 @@
+"""The application: controllers, dependencies and errors put together; nothing happens at import."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.types import ControllerRouterHandler
+
+from api import problems, provide
+from api.artifacts import ArtifactController
+from api.body import LARGEST_BODY, StrictRequest
+from api.datasets import DatasetController, UploadController
+from api.docs import assets, describe_problems, openapi_config, openapi_json
+from api.events import EventController
+from api.follow import closing_at_signals
+from api.health import HealthController
+from api.parameters import note_parameters, refuse_unknown
+from api.projects import ProjectController
+from api.run_logs import RunLogController
+from api.runs import RunController
+from api.security import Doorkeeper
+from api.train_configs import TrainConfigController, TrainConfigsController
+from infra.settings import Settings, load
+from infra.wiring import open_world
+
+DATABASE_PATIENCE_SECONDS = 2.0
+"""A request that the database does not answer is a 503 by then."""
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Return the application; settings come from the environment unless given."""
+    settings = settings or load()
+    documented: list[ControllerRouterHandler] = [ProjectController, RunController, RunLogController, ArtifactController]
+    app = Litestar(
+        route_handlers=[
+            Router("/", route_handlers=documented),
+            Router("/v1", route_handlers=documented, include_in_schema=False),
+            Router("/v1", route_handlers=[EventController]),
+            DatasetController,
+            UploadController,
+            TrainConfigController,
+            TrainConfigsController,
+            HealthController,
+            openapi_json,
+            assets(),
+        ],
+        dependencies=provide.dependencies(),
+        before_request=refuse_unknown,
+        exception_handlers={Exception: problems.unexpected},
+        lifespan=[_lifespan],
+        logging_config=None,
+        middleware=[Doorkeeper(settings.token)],
+        openapi_config=openapi_config(),
+        plugins=[problems.plugin()],
+        request_class=StrictRequest,
+        request_max_body_size=LARGEST_BODY,
+        state=State({"settings": settings}),
+    )
+    describe_problems(app)
+    note_parameters(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: Litestar) -> AsyncIterator[None]:
+    """Open the world, and close every open stream before the server waits for it."""
+    app.state.closing = asyncio.Event()
+    async with open_world(app.state.settings, patience=DATABASE_PATIENCE_SECONDS) as world:
+        app.state.world = world
+        with closing_at_signals(app.state.closing):
+            yield

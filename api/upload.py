@@ -1,0 +1,30 @@
+"""The one file of a multipart body, on its way to the disk."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+
+from api.multipart import file_part
+from api.provide import Caller
+from domain.files import Kept
+
+
+@dataclass
+class FileUpload(Operation):
+    """An operation whose body is a form with one file: the handler reads it as a stream, so its signature does not say so."""
+
+    def __post_init__(self) -> None:
+        """Describe the form."""
+        file = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        form = Schema(type=OpenAPIType.OBJECT, properties={"file": file}, required=["file"])
+        self.request_body = RequestBody({"multipart/form-data": OpenAPIMediaType(form)}, required=True)
+
+
+async def keep_file(request: Request[Any, Any, Any], caller: Caller, limit: int) -> Kept:
+    """Stream the one file of a multipart body to disk."""
+    async with file_part(request, limit=limit) as (name, chunks):
+        stored = await caller.world.store.keep(chunks, limit=limit, name=name)
+    path = stored.path.relative_to(caller.world.store.root).as_posix()
+    return Kept(name=name, sha256=stored.sha256, stored_name=path, size_bytes=stored.size_bytes)

@@ -1,0 +1,131 @@
+"""What hosts do with processes: place the waiting ones, take a start, see one alive, store its output, end it.
+
+Every write of a worker holds its host's lease; who has lost it is a ghost and changes nothing.
+"""
+
+from datetime import datetime
+from typing import Protocol
+
+from domain.database import Transaction
+from domain.errors import Ghost, NotFound
+from domain.events.actions import record
+from domain.events.ports import HasEvents
+from domain.hosts.ports import HasHosts
+from domain.ids import HostName, ProcessId
+from domain.messages import LookAtProcess
+from domain.processes.log import Written, append
+from domain.processes.placement import place as decide
+from domain.processes.ports import HasProcesses, Sight
+from domain.processes.process import Phase, Process
+
+MOST_AT_ONCE = 1_000
+"""Waiting processes considered in one placement; the rest follow in the next sweep."""
+
+
+class Tx(Transaction, HasProcesses, HasHosts, HasEvents, Protocol):
+    """What the actions on processes may touch."""
+
+
+class Speaker(Protocol):
+    """Whoever speaks for a host: its name and the lease it was given."""
+
+    @property
+    def name(self) -> HostName:
+        """The host."""
+        ...
+
+    @property
+    def lease(self) -> int:
+        """The lease under which it writes."""
+        ...
+
+
+def place(tx: Tx) -> int:
+    """Give waiting processes to live hosts and ring those; how many were placed. The others say why they wait."""
+    tx.processes.lock_placement()
+    hosts = [host for host, live in tx.hosts.all() if live]
+    _take_back(tx, {host.id for host in hosts})
+    living = tx.processes.living()
+    full = all(living.get(host.id, 0) >= host.slots for host in hosts)
+    waiting = {process.id: process for process in tx.processes.unplaced(MOST_AT_ONCE, unexplained=full)}
+    decisions = decide(waiting.values(), hosts, living)
+    for decision in decisions:
+        if decision.host is not None:
+            tx.processes.save(waiting[decision.process_id].to(Phase.placed, tx.now, host=decision.host, waiting_for=None))
+            tx.wake(decision.host, LookAtProcess(decision.process_id))
+    told = [
+        (each.process_id, each.reason) for each in decisions if each.host is None and each.reason != waiting[each.process_id].waiting_for
+    ]
+    tx.processes.explain(told)
+    return sum(decision.host is not None for decision in decisions)
+
+
+def on_hand(tx: Tx, host: HostName) -> list[Process]:
+    """Everything this host must see to."""
+    return tx.processes.on(host)
+
+
+def take(tx: Tx, process_id: ProcessId, speaker: Speaker) -> Process:
+    """Claim the start of a placed process for this host."""
+    process = held(tx, process_id, speaker)
+    if process.phase is not Phase.placed:
+        return process
+    process = process.to(Phase.starting, tx.now)
+    tx.processes.save(process)
+    return process
+
+
+def seen_alive(tx: Tx, process_id: ProcessId, speaker: Speaker, sight: Sight) -> Process:
+    """Note who the command is: pid, start time and boot id together, never the pid alone."""
+    process = held(tx, process_id, speaker)
+    if process.phase is not Phase.starting:
+        return process
+    process = process.to(Phase.alive, tx.now, pid=sight.pid, start_ticks=sight.start_ticks, boot_id=sight.boot_id)
+    tx.processes.save(process)
+    return process
+
+
+def store(tx: Tx, process: Process, lines: list[bytes], *, seen_at: datetime, end_byte: int, report_end: int) -> None:
+    """Store output and move the offsets behind it, in one transaction; Ghost when somebody else already did."""
+    written = Written(lines=lines, at=seen_at, first_byte=process.log_offset, end_byte=end_byte)
+    if not tx.processes.advance(process, to=end_byte, report_to=report_end):
+        message = f"the output of process {process.id} was stored by another worker meanwhile"
+        raise Ghost(message, process=process.id)
+    tx.logs.put(append(tx.logs.last(process.owner_id), process.owner_id, process.attempt, written))
+
+
+def note(tx: Tx, process: Process, text: str, *, level: str = "INFO") -> None:
+    """Write a line of our own into the process's log, marked as ours by its level."""
+    last = tx.logs.last(process.owner_id)
+    lines = [line.encode() for line in text.splitlines()]
+    written = Written(lines=lines, at=tx.now, first_byte=process.log_offset, end_byte=process.log_offset, level=level)
+    tx.logs.put(append(last, process.owner_id, process.attempt, written))
+
+
+def end(tx: Tx, process: Process) -> Process:
+    """Mark the process as over; its place on the host is free for the next."""
+    process = process.to(Phase.over, tx.now)
+    tx.processes.save(process)
+    tx.place_later()
+    record(tx, "process.ended", process.id, owner=process.owner_id, host=process.host, attempt=process.attempt)
+    return process
+
+
+def held(tx: Tx, process_id: ProcessId, speaker: Speaker) -> Process:
+    """Lock the process, with the certainty that the caller still speaks for its host."""
+    process = tx.processes.lock(process_id)
+    if process is None:
+        message = f"there is no process {process_id}"
+        raise NotFound(message, process=process_id)
+    if process.host != speaker.name:
+        message = f"process {process_id} is on host {process.host}, not on {speaker.name}"
+        raise Ghost(message, process=process_id)
+    tx.hosts.hold(speaker.name, speaker.lease)
+    return process
+
+
+def _take_back(tx: Tx, live: set[HostName]) -> None:
+    """Let those wait again that were placed where no worker speaks any more; none of them has begun."""
+    for process in tx.processes.untaken():
+        if process.host not in live:
+            tx.processes.save(process.to(Phase.waiting, tx.now, host=None))

@@ -1,0 +1,77 @@
+"""A process is one command wanted on a host for an owner, and how far that has come."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from domain.errors import Conflict
+from domain.ids import HostName, ProcessId
+from domain.words import Word
+
+
+class Phase(Word):
+    """How far a process has come; a later phase never goes back within one attempt."""
+
+    waiting = ("waiting", "等待分配", "Waiting for a host")
+    placed = ("placed", "已分配", "Placed on a host")
+    starting = ("starting", "启动中", "Starting")
+    alive = ("alive", "运行中", "Alive")
+    over = ("over", "已结束", "Over")
+
+
+NEXT = {
+    Phase.waiting: {Phase.placed, Phase.over},
+    Phase.placed: {Phase.waiting, Phase.starting, Phase.over},
+    Phase.starting: {Phase.alive, Phase.over},
+    Phase.alive: {Phase.over},
+    Phase.over: set[Phase](),
+}
+
+
+class Resources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a process needs of its host."""
+
+    gpu_type: str | None = None
+    gpu_count: Annotated[int, Meta(ge=0)] | None = None
+    """None: one where the host has GPUs, else none."""
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """A command wanted on a host for an owner."""
+
+    id: ProcessId
+    owner_id: str
+    """The run (or deployment) it lives for."""
+    phase: Phase
+    attempt: int = 1
+    argv: list[str]
+    executor: str | None = None
+    """None: whatever the host uses."""
+    resources: Resources
+    priority: int = 0
+    host: HostName | None = None
+    waiting_for: str | None = None
+    """Why no host has it yet, in words."""
+    log_offset: int = 0
+    """Bytes of its output that are stored; moves in the transaction that stores them."""
+    report_offset: int = 0
+    """Bytes of the metrics file beside its output (`trainer_log.jsonl`) that are stored; moves together with `log_offset`."""
+    pid: int | None = None
+    start_ticks: int | None = None
+    boot_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    def to(self, phase: Phase, at: datetime, **facts: Any) -> Self:  # noqa: ANN401 - any of the fields above
+        """Return the process one step later; Conflict if it may not take that step."""
+        if phase not in NEXT[self.phase]:
+            message = f"a process that is {self.phase} cannot become {phase}"
+            raise Conflict(message, process=self.id)
+        return replace(self, phase=phase, updated_at=at, **facts)
+
+    @property
+    def directory(self) -> str:
+        """Its run directory, below the training directory: one per attempt, so that no attempt is mistaken for another."""
+        return f"runs/{self.owner_id}/attempt-{self.attempt}"

@@ -1,0 +1,88 @@
+"""What runs need from the world."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from domain.ids import ProjectId, RunId
+from domain.paging import Listing, Page
+from domain.runs.artifact import Artifact
+from domain.runs.run import Metric, Run, RunStatus, RunSummary
+
+
+class Runs(Protocol):
+    """The runs."""
+
+    def find(self, project_ref: str, ref: str) -> Run | None:
+        """By id or name, within the project of that id or name."""
+        ...
+
+    def get(self, run_id: RunId) -> Run | None:
+        """By id alone."""
+        ...
+
+    def lock(self, run_id: RunId) -> Run | None:
+        """As `get`, and nobody else changes it until the transaction ends."""
+        ...
+
+    def name_taken(self, project_id: ProjectId, name: str) -> bool:
+        """Whether the project has a run of that name."""
+        ...
+
+    def add(self, run: Run) -> None:
+        """Keep a new one; Conflict when the project has a run of that name."""
+        ...
+
+    def save(self, run: Run) -> None:
+        """Keep a changed one; Conflict when the row has meanwhile gone further."""
+        ...
+
+    def page(self, project_id: ProjectId, status: RunStatus | None, page: Page) -> Listing[RunSummary]:
+        """The runs of a project, newest first."""
+        ...
+
+
+class Metrics(Protocol):
+    """Every value the trainers reported."""
+
+    def add(self, metrics: Iterable[Metric]) -> None:
+        """Append."""
+        ...
+
+    def history(self, run_id: RunId, name: str | None, since_step: int | None, limit: int) -> list[Metric]:
+        """In the order they were reported."""
+        ...
+
+
+class Artifacts(Protocol):
+    """What the runs left on disk."""
+
+    def of(self, run_id: RunId) -> list[Artifact]:
+        """Oldest first."""
+        ...
+
+    def put(self, artifact: Artifact) -> None:
+        """Keep a new or changed one."""
+        ...
+
+    def get(self, run_id: RunId, artifact_id: str) -> Artifact | None:
+        """One of this run's."""
+        ...
+
+
+class HasRuns(Protocol):
+    """A transaction that reaches runs and what belongs to them."""
+
+    @property
+    def runs(self) -> Runs:
+        """The runs."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """Their metrics."""
+        ...
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Their artifacts."""
+        ...

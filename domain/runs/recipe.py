@@ -1,0 +1,119 @@
+"""The recipe of a run: which bytes it will read and which configuration, decided once and frozen.
+
+Project defaults, then the YAML, then the request. Everything that is missing is named at once.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from domain.errors import Flaw, Invalid
+from domain.files import Pinned
+from domain.projects.project import Project
+from domain.runs.run import NewRun
+from domain.training.task_type import KEYS, TaskType, task_type_of
+
+PLATFORM_KEYS = {
+    "dataset": "send it beside the hyperparameters",
+    "output_dir": "every run writes into its own folder",
+    "resume_from_checkpoint": "a run is resumed from a checkpoint by its id",
+    "task_type": "the training config says it, or else the dataset",
+}
+"""Keys of a config that no hyperparameter sets, and why."""
+
+
+class FoundDataset(Struct, frozen=True, kw_only=True):
+    """The data file that a reference turned out to mean."""
+
+    pinned: Pinned
+    path: str
+    """How a config names it: `datasets/…`."""
+    task_type: str | None = None
+    """What its dataset says it is for; None for a file laid there by hand."""
+
+
+class FoundConfig(Struct, frozen=True, kw_only=True):
+    """The YAML that a project's `training_yaml_name` turned out to mean, read."""
+
+    values: dict[str, Any]
+
+
+class Recipe(Struct, frozen=True, kw_only=True):
+    """What a run freezes at launch."""
+
+    config: dict[str, Any]
+    inputs: dict[str, Pinned]
+    dataset: str
+    model: str | None
+
+
+def freeze(project: Project, asked: NewRun, dataset: FoundDataset | None, config: FoundConfig | None) -> Recipe:
+    """Decide what a run will read; Invalid naming each missing or contradictory thing."""
+    flaws = [*_missing(project, asked, dataset, config), *_not_settable(asked)]
+    task_type = _task_type(project, dataset, config)
+    if task_type is None and not flaws:
+        flaws.append(_unknown_task_type(config))
+    if dataset and config and not asked.dataset:
+        flaws.extend(_other_dataset(project, dataset, config))
+    if flaws or dataset is None or task_type is None:
+        message = "the run cannot start as it is: " + "; ".join(flaw.message for flaw in flaws)
+        raise Invalid(message, flaws)
+    keys = KEYS[task_type]
+    effective = _renamed(task_type, project.default_hyperparameters, project.base_model)
+    effective |= config.values if config else {}
+    effective |= _renamed(task_type, asked.hyperparameters, asked.model)
+    effective |= {"task_type": str(task_type), "dataset": dataset.path}
+    model = effective.get(keys.model)
+    return Recipe(config=effective, inputs={dataset.path: dataset.pinned}, dataset=dataset.path, model=str(model) if model else None)
+
+
+def _missing(project: Project, asked: NewRun, dataset: FoundDataset | None, config: FoundConfig | None) -> list[Flaw]:
+    flaws = []
+    wanted = asked.dataset or project.dataset_name
+    if wanted is None:
+        flaws.append(Flaw("dataset", "the project names no dataset: set its dataset_name, or send `dataset` with the run"))
+    elif dataset is None:
+        flaws.append(Flaw("dataset", f"no file of dataset {wanted} is uploaded or in the training directory"))
+    if project.training_yaml_name and config is None:
+        flaws.append(
+            Flaw("training_yaml_name", f"training config {project.training_yaml_name} is neither uploaded nor in the training directory")
+        )
+    return flaws
+
+
+def _not_settable(asked: NewRun) -> list[Flaw]:
+    return [
+        Flaw(f"hyperparameters.{key}", f"{key} is no hyperparameter: {PLATFORM_KEYS[key]}")
+        for key in asked.hyperparameters
+        if key in PLATFORM_KEYS
+    ]
+
+
+def _task_type(project: Project, dataset: FoundDataset | None, config: FoundConfig | None) -> TaskType | None:
+    if config is not None:
+        return task_type_of(config.values.get("task_type"))
+    return task_type_of(dataset.task_type if dataset else None) or task_type_of(project.task_type)
+
+
+def _unknown_task_type(config: FoundConfig | None) -> Flaw:
+    known = ", ".join(TaskType)
+    if config is not None:
+        said = config.values.get("task_type")
+        return Flaw("task_type", f"the training config's task_type is {said or 'missing'}; it must be one of {known}")
+    return Flaw(
+        "training_yaml_name",
+        f"the project has no training config, and its dataset does not say its task_type ({known}) so that one could be made",
+    )
+
+
+def _other_dataset(project: Project, dataset: FoundDataset, config: FoundConfig) -> list[Flaw]:
+    said = config.values.get("dataset")
+    if said is None or said in (project.dataset_name, dataset.path):
+        return []
+    return [Flaw("dataset", f"the training config names dataset {said}, the project {project.dataset_name}; make them agree")]
+
+
+def _renamed(task_type: TaskType, hyperparameters: dict[str, Any], model: str | None) -> dict[str, Any]:
+    keys = KEYS[task_type]
+    named = {keys.rename(name): value for name, value in hyperparameters.items()}
+    return named | ({keys.model: model} if model else {})

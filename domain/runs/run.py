@@ -1,0 +1,163 @@
+"""A run is one training of one project; the table below is all it may do, and nothing else in the code knows a transition."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from domain.errors import Conflict
+from domain.files import Pinned
+from domain.ids import HostName, ProjectId, RunId
+from domain.processes.process import Resources
+from domain.words import Word
+
+
+class RunStatus(Word):
+    """Where a run stands."""
+
+    queued = ("queued", "排队中", "Queued")
+    starting = ("starting", "启动中", "Starting")
+    running = ("running", "运行中", "Running")
+    cancelling = ("cancelling", "取消中", "Cancelling")
+    succeeded = ("succeeded", "已完成", "Succeeded")
+    failed = ("failed", "失败", "Failed")
+    cancelled = ("cancelled", "已取消", "Cancelled")
+
+
+NEXT = {
+    RunStatus.queued: {RunStatus.starting, RunStatus.cancelled, RunStatus.failed},
+    RunStatus.starting: {RunStatus.running, RunStatus.cancelling, RunStatus.failed},
+    RunStatus.running: {RunStatus.cancelling, RunStatus.succeeded, RunStatus.failed},
+    RunStatus.cancelling: {RunStatus.cancelled},
+    RunStatus.succeeded: set[RunStatus](),
+    RunStatus.failed: set[RunStatus](),
+    RunStatus.cancelled: set[RunStatus](),
+}
+TERMINAL = frozenset(status for status, following in NEXT.items() if not following)
+
+
+def may_precede(status: RunStatus) -> list[RunStatus]:
+    """Return every status a row may hold for this one to be written over it."""
+    return [status, *(before for before, following in NEXT.items() if status in following)]
+
+
+class FailureClass(Word):
+    """Who failed."""
+
+    user_code = ("user_code", "训练代码", "Training code")
+    out_of_memory = ("out_of_memory", "内存不足", "Out of memory")
+    infrastructure = ("infrastructure", "基础设施", "Infrastructure")
+    bad_input = ("bad_input", "输入有误", "Bad input")
+    timeout = ("timeout", "超时", "Timeout")
+    platform = ("platform", "平台", "Platform")
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why a run failed: who, what, and what shows it."""
+
+    failure_class: FailureClass = field(name="class")
+    reason: str
+    log_excerpt: list[str] = []
+
+
+class NewRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a caller may say about a new run; nothing is required."""
+
+    name: str | None = None
+    model: str | None = None
+    dataset: str | None = None
+    """A dataset's id, its name, or a path; takes the place of the project's `dataset_name`."""
+    hyperparameters: dict[str, Any] = {}
+    resources: Resources = Resources()
+    priority: int = 0
+    labels: dict[str, str] = {}
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One training: what was asked, and what became of it."""
+
+    id: RunId
+    project_id: ProjectId
+    name: str
+    status: RunStatus
+    attempt: int = 1
+    progress: float = 0.0
+    """0 while it waits, 0.05 once started, 1 at a good end."""
+    model: str | None = None
+    dataset: str | None = None
+    hyperparameters: dict[str, Any] = {}
+    resources: Resources = Resources()
+    priority: int = 0
+    labels: dict[str, str] = {}
+    start_command: str
+    """What starts it, its config named by its path below the training directory."""
+    config: dict[str, Any]
+    """The effective configuration, frozen at launch: project defaults, then the YAML, then the request."""
+    inputs: dict[str, Pinned]
+    """What the config names by path → the very bytes that were pinned."""
+    metrics: dict[str, float | None] = {}
+    """Latest value by name; null where the trainer said NaN or infinity."""
+    resumed_from: str | None = None
+    host: HostName | None = None
+    gpus: list[str] = []
+    gpu_utilization: float | None = None
+    exit_code: int | None = None
+    failure: Failure | None = None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    def to(self, status: RunStatus, at: datetime, **facts: Any) -> Self:  # noqa: ANN401 - any of the fields above
+        """Return the run one step later; Conflict if a run may not take that step."""
+        if status not in NEXT[self.status]:
+            message = f"a run that is {self.status} cannot become {status}"
+            raise Conflict(message, run=self.id)
+        return replace(self, status=status, updated_at=at, **facts)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, for good."""
+        return self.status in TERMINAL
+
+    @property
+    def folder(self) -> str:
+        """Everything of this run on disk, below the training directory."""
+        return folder_of(self.id)
+
+
+class RunSummary(Struct, frozen=True, kw_only=True):
+    """A run as a list shows it."""
+
+    id: RunId
+    project_id: ProjectId
+    name: str
+    status: RunStatus
+    progress: float
+    model: str | None
+    dataset: str | None
+    metrics: dict[str, float | None]
+    resumed_from: str | None
+    host: HostName | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """One value a trainer reported."""
+
+    run_id: RunId
+    name: str
+    step: int | None = None
+    epoch: float | None = None
+    value: float | None
+    """Null where the trainer said NaN or infinity."""
+    at: datetime
+
+
+def folder_of(run_id: RunId) -> str:
+    """Where a run's files lie, below the training directory."""
+    return f"runs/{run_id}"

@@ -1,0 +1,61 @@
+"""Every table, in the order of the house; each is a struct of the domain."""
+
+from sqlalchemy import Index, text
+
+from domain.datasets.dataset import Dataset, Upload
+from domain.events.event import Event
+from domain.hosts.host import Host
+from domain.processes.log import LogChunk
+from domain.processes.process import Process
+from domain.projects.project import Project, ProjectSummary, ProjectVersion
+from domain.runs.artifact import Artifact
+from domain.runs.run import Metric, Run, RunSummary
+from domain.train_configs.train_config import TrainConfig
+from infra.db.structs import stored
+
+_USABLE = text("aborted_at IS NULL")
+_CURRENT = text("current")
+_LIVING = text("phase <> 'over'")
+
+EVENTS = stored(
+    "events", Event, ("id",), Index("ix_events_place", "xid", "id"), Index("ix_events_project", "project_id", "xid", "id"), numbered=True
+)
+PROJECTS = stored(
+    "projects", Project, ("id",), Index("uq_projects_name", "name", unique=True), Index("ix_projects_created_at", "created_at", "id")
+)
+PROJECT_SUMMARIES = PROJECTS.part(ProjectSummary)
+VERSIONS = stored("project_versions", ProjectVersion, ("project_id", "number"))
+DATASETS = stored("datasets", Dataset, ("id",), Index("uq_datasets_name", "name", unique=True))
+UPLOADS = stored(
+    "uploads",
+    Upload,
+    ("id",),
+    Index("uq_uploads_name", "dataset_id", "name", unique=True, sqlite_where=_USABLE, postgresql_where=_USABLE),
+    Index("ix_uploads_name", "name"),
+)
+TRAIN_CONFIGS = stored(
+    "train_configs",
+    TrainConfig,
+    ("id",),
+    Index("uq_train_configs_version", "filename", "version", unique=True),
+    Index("uq_train_configs_current", "current", unique=True, sqlite_where=_CURRENT, postgresql_where=_CURRENT),
+)
+HOSTS = stored("hosts", Host, ("id",))
+PROCESSES = stored(
+    "processes",
+    Process,
+    ("id",),
+    Index("uq_processes_owner", "owner_id", unique=True),
+    Index("ix_processes_living", "phase", "host", sqlite_where=_LIVING, postgresql_where=_LIVING),
+)
+RUNS = stored(
+    "runs",
+    Run,
+    ("id",),
+    Index("uq_runs_name", "project_id", "name", unique=True),
+    Index("ix_runs_created_at", "project_id", "created_at", "id"),
+)
+RUN_SUMMARIES = RUNS.part(RunSummary)
+LOGS = stored("logs", LogChunk, ("owner_id", "first_line"), Index("ix_logs_first_at", "owner_id", "first_at"))
+METRICS = stored("metrics", Metric, (), Index("ix_metrics_run", "run_id", "row"))
+ARTIFACTS = stored("artifacts", Artifact, ("id",), Index("uq_artifacts_path", "run_id", "type", "path", unique=True))

@@ -1,0 +1,104 @@
+"""Every setting, from the environment: the documents' names where a document names one, the rest with a `TUNEYARD_` prefix."""
+
+import os
+import re
+import shlex
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+DEFAULT_TRAINING_PATH = "/data1/qwen2.5-14bxxxx"
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message says which, why, and what works."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All that can be set. `tuneyard up` fills in what an all-in-one start needs."""
+
+    database_url: str = field(default="sqlite:///./training.db", name="TRAINING_DB_URL")
+    """Where the rows live: `sqlite:///file` or any PostgreSQL URL."""
+    redis_url: str | None = field(default=None, name="REDIS_URL")
+    """The bell. Without it everything still works; a host then notices work within one sweep."""
+    training_path: str = field(default=DEFAULT_TRAINING_PATH, name="HOST_TRAINING_PATH")
+    """The training directory: uploads, the operator's own files, and a folder per run."""
+    docker_container: str = field(default="qwen2.5-14b-instruct_xpytorch_full_sft", name="DOCKER_CONTAINER_NAME")
+    docker_working_dir: str = field(default="KTIP_Release_2.1.0/train/llm", name="DOCKER_WORKING_DIR")
+    max_small_file_bytes: Annotated[int, Meta(ge=0)] = field(default=64 * 1024 * 1024, name="MAX_SMALL_FILE_BYTES")
+    max_yaml_bytes: Annotated[int, Meta(ge=0)] = field(default=1024 * 1024, name="MAX_YAML_BYTES")
+    token: str | None = field(default=None, name="TUNEYARD_TOKEN")
+    """The bearer token that every call must show; required when the server listens beyond loopback."""
+    bind: str = field(default="127.0.0.1", name="TUNEYARD_BIND")
+    """The address the API listens on."""
+    port: Annotated[int, Meta(ge=1, le=65535)] = field(default=8000, name="TUNEYARD_PORT")
+    start_command: str = field(default="bash run_train_full_sft.sh <training_yaml>", name="TUNEYARD_START_COMMAND")
+    """Template of the training's command, split as a shell splits words; `<training_yaml>` becomes the run's own config."""
+    executor: Literal["docker", "local"] = field(default="docker", name="TUNEYARD_EXECUTOR")
+    """`docker` (docker exec into the configured container) or `local` (a process of this machine; what `tuneyard up` uses)."""
+    working_dir: str | None = field(default=None, name="TUNEYARD_WORKING_DIR")
+    """Where a local training starts; the training directory unless set."""
+    host: Annotated[str, Meta(pattern=r"^[\w.-]+$")] = field(default_factory=socket.gethostname, name="TUNEYARD_HOST")
+    """The name of this host, as plain as a file's; no two machines may share one."""
+    address: str = field(default="127.0.0.1", name="TUNEYARD_ADDRESS")
+    """Where the API reaches what is deployed on this host."""
+    slots: Annotated[int, Meta(ge=0)] = field(default=8, name="TUNEYARD_SLOTS")
+    """How many trainings may live on this host at once."""
+    sweep_seconds: Annotated[float, Meta(gt=0)] = field(default=2.5, name="TUNEYARD_SWEEP_SECONDS")
+    """How often a host looks for work by itself: with a lost bell a run still starts within three seconds."""
+    lease_seconds: Annotated[float, Meta(gt=0)] = field(default=15.0, name="TUNEYARD_LEASE_SECONDS")
+    """How long a silent worker still speaks for its host; after that another of the same machine may take over."""
+
+
+SECRET = frozenset({"TUNEYARD_TOKEN"})
+_FIELDS = {each.encode_name: each for each in msgspec.structs.fields(Settings)}
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings; SettingsError names the variable that cannot be read."""
+    given = {name: environment[name] for name in _FIELDS if environment.get(name)}
+    for name in environment:
+        if name.startswith("TUNEYARD_") and name not in _FIELDS and name not in CLIENT_ONLY:
+            message = f"there is no setting {name}; known are {', '.join(sorted(_FIELDS))}"
+            raise SettingsError(message)
+    try:
+        settings = msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as wrong:
+        message = f"a setting cannot be read: {wrong}"
+        raise SettingsError(message) from None
+    _require_words(settings.start_command)
+    return msgspec.structs.replace(settings, training_path=str(Path(settings.training_path).absolute()))
+
+
+def _require_words(start_command: str) -> None:
+    try:
+        words = shlex.split(start_command)
+    except ValueError as wrong:
+        message = f"TUNEYARD_START_COMMAND cannot be split into words ({wrong}): {start_command}"
+        raise SettingsError(message) from None
+    if not words:
+        message = "TUNEYARD_START_COMMAND is empty; leave it out for the documented one"
+        raise SettingsError(message)
+
+
+CLIENT_ONLY = frozenset({"TUNEYARD_URL", "TUNEYARD_PYTHON"})
+"""Variables of the command line client; not the server's business."""
+
+
+def masked(text: str) -> str:
+    """Return a URL or message without the password in it, also where the URL is not quite one."""
+    hidden = re.sub(r"(^|//)([^:/@\s]*):(?!//)\S*@", r"\1\2:***@", text)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", hidden)
+
+
+def shown(settings: Settings) -> list[str]:
+    """Return each setting as `NAME=value`, secrets masked: what is printed at start."""
+    values = msgspec.to_builtins(settings)
+    return [
+        f"{name}={'***' if name in SECRET and values[name] else masked(str(values[name] if values[name] is not None else ''))}"
+        for name in _FIELDS
+    ]

@@ -1,0 +1,48 @@
+"""A PostgreSQL of its own that refuses, dies and comes back: what is said, and what works again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from domain.errors import Unavailable
+from infra.embedded import Postgresql, postgresql
+from infra.settings import SettingsError
+from tests.contracts.databases import keep, opened, told
+from tests.things import a_project
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgresql]:
+    with TemporaryDirectory(prefix="tuneyard-postgresql-") as folder, postgresql(Path(folder)) as server:
+        Path(folder, "pg_hba.conf").write_text("local all postgres trust\nlocal all asker scram-sha-256\n")
+        yield server
+
+
+async def test_a_database_that_died_is_unavailable_and_used_again_once_it_is_back(server: Postgresql) -> None:
+    async with opened(server.url, patience=3) as db:
+        await db.run(keep, a_project())
+
+        server.stop()
+        with pytest.raises(Unavailable):
+            await db.read(lambda tx: tx.projects.find("p"))
+        with pytest.raises(Unavailable):
+            await db.run(lambda tx: tx.projects.lock("p"))
+        server.start()
+
+        assert await db.run(lambda tx: tx.projects.lock("p")) is not None
+
+
+async def test_a_wrong_password_is_said_in_one_line_without_showing_it(server: Postgresql) -> None:
+    await told(server.url, "SELECT pg_reload_conf()")
+    await told(server.url, "CREATE ROLE asker LOGIN PASSWORD 'right'")
+
+    with pytest.raises(SettingsError) as refusal:
+        async with opened(server.url.replace("postgres:@", "asker:wrong-secret@")):
+            pass
+
+    assert "the database postgresql+asyncpg://asker:***@/postgres cannot be reached: " in str(refusal.value)
+    assert 'password authentication failed for user "asker"' in str(refusal.value)
+    assert "wrong-secret" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,130 @@
+"""Workers die, freeze, are replaced and deployed anew; trainings and their logs do not notice."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.crash.counted import Counted, dawdle, lives
+from tests.house import House, Part, eventually
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_killed_worker_costs_no_log_line(
+    request: pytest.FixtureRequest, make_house: Callable[..., House], redis_url: str, kind: str
+) -> None:
+    house = make_house(request.getfixturevalue(f"{kind}_url"), redis_url)
+    toy = Counted(house, lines=3_000, rate=2_000, code=3)
+    run = toy.launch()
+
+    for lines in (300, 1_000):
+        toy.wait_for(run, lines)
+        house.worker.kill()
+        house.worker.start()
+
+    toy.assert_whole(run, status="failed", code=3)
+
+
+def test_a_worker_killed_around_a_start_starts_every_run_once(house: House) -> None:
+    toy = Counted(house, lines=20)
+    chance, runs = random.Random(1), []
+
+    for _ in range(4):
+        runs += [toy.launch() for _ in range(3)]
+        dawdle(chance.random() / 5)
+        house.worker.kill()
+        house.worker.start()
+
+    for run in runs:
+        toy.assert_whole(run)
+    assert len(runs) == len(toy.starts())
+
+
+def test_a_run_launched_while_no_worker_lives_is_started_by_the_next(house: House) -> None:
+    toy = Counted(house)
+    house.worker.kill()
+    run = toy.launch()
+
+    house.worker.start()
+
+    toy.assert_whole(run)
+
+
+def test_a_training_that_ended_while_no_worker_lived_is_settled_with_its_true_exit_code(house: House) -> None:
+    toy = Counted(house, code=7, held=True)
+    run = toy.counting()
+    house.worker.kill()
+    toy.let_go()
+    assert 7 == toy.recorded(run, "exit.json")["code"]
+    assert "running" == toy.show(run)["status"]
+
+    house.worker.start()
+
+    toy.assert_whole(run, status="failed", code=7)
+
+
+def test_a_stopped_worker_leaves_its_trainings_alone_and_its_starts_to_the_next(house: House) -> None:
+    toy = Counted(house, held=True)
+    run = toy.counting()
+    trainer = toy.recorded(run, "state.json")["pid"]
+    starting = [toy.launch() for _ in range(5)]
+    began = time.monotonic()
+
+    code = house.worker.stop()
+
+    assert 0 == code
+    assert 2.0 > time.monotonic() - began
+    assert lives(trainer)
+    assert "running" == toy.show(run)["status"]
+    house.worker.start()
+    toy.let_go()
+    for each in (run, *starting):
+        toy.assert_whole(each)
+
+
+def test_a_frozen_worker_is_replaced_and_its_ghost_changes_nothing(
+    make_house: Callable[..., House], postgresql_url: str, redis_url: str
+) -> None:
+    soon = "&options=-c%20idle_in_transaction_session_timeout%3D1s"
+    house = make_house(postgresql_url + soon, redis_url, TUNEYARD_LEASE_SECONDS="2")
+    toy = Counted(house, lines=1_500, rate=500)
+    run = toy.launch()
+    toy.wait_for(run, 300)
+    assert house.worker.process is not None
+    ghost = house.worker.process
+    os.kill(ghost.pid, signal.SIGSTOP)
+    eventually(lambda: not live(house))
+    second = Part("workers", house.environment, house.folder / "worker-2.log")
+
+    try:
+        second.start()
+        eventually(lambda: live(house))
+        toy.wait_for(run, toy.total(run) + 1)
+        os.kill(ghost.pid, signal.SIGCONT)
+
+        assert 3 == ghost.wait(10)
+        toy.assert_whole(run)
+    finally:
+        second.kill()
+    assert "another worker speaks for host testhost now; this one lets go" in house.worker.log.read_text()
+
+
+def test_a_second_worker_of_a_host_is_refused_with_a_sentence(house: House) -> None:
+    toy = Counted(house, held=True)
+    run = toy.counting()
+    second = Part("workers", house.environment, house.folder / "worker-2.log")
+
+    second.start()
+    assert second.process is not None
+
+    assert 3 == second.process.wait(10)
+    assert second.log.read_text().rstrip().endswith("a worker for host testhost is already running on this machine")
+    toy.let_go()
+    toy.assert_whole(run)
+
+
+def live(house: House) -> bool:
+    return any(host["live"] for host in house.client.get("/_internal/health").json()["hosts"])

@@ -1,0 +1,1 @@
+"""Small programs that stand in for trainers: real processes, standard library only."""

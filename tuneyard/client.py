@@ -1,0 +1,292 @@
+"""The HTTP API as Python calls: answers are the API's JSON, and what goes wrong is an error that a person can read.
+
+    with Client() as tuneyard:
+        run = tuneyard.launch("my-project", hyperparameters={"num_epochs": 3})
+        for line in tuneyard.follow("my-project", run["name"]):
+            print(line["message"])
+
+No call is repeated behind the caller's back, except that a follower whose connection breaks goes on where it was.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+from httpx_sse import SSEError, connect_sse
+
+from tuneyard.answers import Artifact, Dataset, Json, Line, LogPage, Metric, Project, Run
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+OVER = frozenset({"succeeded", "failed", "cancelled"})
+"""The states that a run never leaves."""
+QUIET_SECONDS = 45.0
+"""A live stream says something every 15 seconds; after three times that it is dead."""
+LARGEST_PAGE = 500
+HTTP_UNAVAILABLE = 503
+
+
+class TuneyardError(Exception):
+    """Something went wrong; the text says what, and where known what to do."""
+
+
+class Unreachable(TuneyardError):
+    """No server answers, or it cannot serve just now."""
+
+
+class ApiError(TuneyardError):
+    """The server refused; `errors` names each wrong field."""
+
+    def __init__(self, status: int, title: str, detail: str, errors: list[Json]) -> None:
+        super().__init__(detail or title)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.errors = errors
+
+    def __str__(self) -> str:
+        """Title and detail on a line, then one line per wrong field."""
+        first = f"{self.title}: {self.detail}" if self.detail else self.title
+        new = [each for each in self.errors if str(each.get("message", "")) not in self.detail]
+        return "\n".join([first, *(f"  {each.get('field')}: {each.get('message')}" for each in new)])
+
+
+class Client:
+    """One server; its address and token come from TUNEYARD_URL and TUNEYARD_TOKEN unless given. `timeout` is in seconds, per answer."""
+
+    def __init__(self, url: str | None = None, token: str | None = None, *, language: str = "zh", timeout: float = 30.0) -> None:
+        self.url = (url or os.environ.get("TUNEYARD_URL") or DEFAULT_URL).rstrip("/")
+        token = token or os.environ.get("TUNEYARD_TOKEN")
+        headers = {"Accept-Language": language} | ({"Authorization": f"Bearer {token}"} if token else {})
+        try:
+            # A proxy of the environment would look for this very machine on another one.
+            trust_env = not _is_loopback(urlsplit(self.url).hostname or "")
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=trust_env)
+        except (httpx.InvalidURL, ValueError) as problem:
+            raise TuneyardError(f"{self.url} cannot be used as the address of a server: {problem}") from problem
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
+
+    def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
+        """Any call of the API: the JSON it answers; `options` are httpx's, such as json and params."""
+        return self._answer(method, path, **options).json()
+
+    def upload(self, path: str, file: Path) -> Json:
+        """PUT a file as the API takes it; TuneyardError when it cannot be read."""
+        try:
+            with file.open("rb") as content:
+                answer: Json = self.call("PUT", path, files={"file": (file.name, content)})
+        except OSError as problem:
+            raise TuneyardError(f"{file} cannot be read: {problem.strerror}") from problem
+        return answer
+
+    def health(self) -> Json:
+        """How the machinery is: database, queue, hosts, and how many trainings live."""
+        health: Json = self.call("GET", "/_internal/health")
+        return health
+
+    def ready(self) -> bool:
+        """Whether the server can serve now; False also when nobody answers."""
+        try:
+            self.call("GET", "/readyz")
+        except TuneyardError:
+            return False
+        return True
+
+    def projects(self, *, limit: int | None = None, **wanted: str) -> list[Project]:
+        """Projects, newest first; `wanted` filters: status, tag, owner, q."""
+        return self._pages("/projects", limit, wanted)
+
+    def project(self, ref: str) -> Project:
+        """The project of that id or name."""
+        project: Project = self.call("GET", _path("projects", ref))
+        return project
+
+    def create_project(self, name: str, **fields: Any) -> Project:  # noqa: ANN401 - the API's fields
+        """Create a project; every other field of the API may be given by name."""
+        project: Project = self.call("POST", "/projects", json={"name": name, **fields})
+        return project
+
+    def datasets(self, *, limit: int | None = None) -> list[Dataset]:
+        """Datasets with their files, newest first."""
+        return self._pages("/v1/datasets", limit, {})
+
+    def dataset(self, ref: str) -> Dataset:
+        """The dataset of that id or name."""
+        dataset: Dataset = self.call("GET", _path("v1", "datasets", ref))
+        return dataset
+
+    def create_dataset(self, name: str, **fields: Any) -> Dataset:  # noqa: ANN401 - the API's fields
+        """Register a dataset; `type`, `description`, `task_type` and `metadata` may be given."""
+        dataset: Dataset = self.call("POST", "/v1/datasets", json={"name": name, **fields})
+        return dataset
+
+    def push_file(self, dataset_id: str, file: Path) -> Json:
+        """Upload a file into a dataset."""
+        return self.upload(_path("v1", "datasets", dataset_id, "files"), file)
+
+    def push_dataset(self, file: Path, name: str | None = None, **fields: Any) -> Json:  # noqa: ANN401 - the API's fields
+        """Upload a file into the dataset of that name (else the file's), which is made if need be; `path` is what a project calls it."""
+        name = name or file.stem
+        try:
+            dataset_id = self.create_dataset(name, **fields)["id"]
+        except ApiError as refused:
+            if refused.status != httpx.codes.CONFLICT:
+                raise
+            dataset_id = self.dataset(name)["id"]
+        return self.push_file(dataset_id, file) | {"path": f"datasets/{name}/{file.name}"}
+
+    def configs(self) -> list[Json]:
+        """The newest version of each training config."""
+        configs: list[Json] = self.call("GET", "/v1/train-configs")
+        return configs
+
+    def push_config(self, file: Path) -> Json:
+        """Upload a training config; a project calls it `configs/<file name>`."""
+        return self.upload("/v1/train-config", file)
+
+    def launch(self, project: str, **body: Any) -> Run:  # noqa: ANN401 - the API's fields
+        """Start a run: name, model, dataset, hyperparameters, resources, priority, labels; nothing is required."""
+        run: Run = self.call("POST", _path("projects", project, "runs"), json=body)
+        return run
+
+    def runs(self, project: str, *, limit: int | None = None, **wanted: str) -> list[Run]:
+        """Return the runs of a project, newest first; `wanted` filters: status."""
+        return self._pages(_path("projects", project, "runs"), limit, wanted)
+
+    def run(self, project: str, run: str) -> Run:
+        """One run, with its latest metrics and its artifacts."""
+        found: Run = self.call("GET", _path("projects", project, "runs", run))
+        return found
+
+    def artifacts(self, project: str, run: str) -> list[Artifact]:
+        """What a run left on disk."""
+        items: list[Artifact] = self.call("GET", _path("projects", project, "runs", run, "artifacts"))["items"]
+        return items
+
+    def metrics(self, project: str, run: str, **wanted: str | int) -> list[Metric]:
+        """The history of a run's metrics; `wanted` may hold name and since_step. One answer holds 10,000 values, the oldest."""
+        items: list[Metric] = self.call("GET", _path("projects", project, "runs", run, "metrics"), params=wanted)["items"]
+        return items
+
+    def log_page(self, project: str, run: str, **wanted: str | int) -> LogPage:
+        """One page of a log; `wanted` may hold page, page_size, start_time and end_time."""
+        page: LogPage = self.call("GET", _path("projects", project, "runs", run, "logs"), params=wanted)
+        return page
+
+    def follow(self, project: str, run: str, *, after: int | None = None, patience: float = 60.0) -> Iterator[Line]:
+        """Each line of a log as it comes, from the first (or the one after line number `after`), until the run is over.
+
+        A broken stream is taken up again where it broke; Unreachable after `patience` seconds in which no server answered.
+        """
+        path = _path("projects", project, "runs", run, "logs", "stream")
+        heard, pause = time.monotonic(), 0.1
+        while True:
+            try:
+                for event, line in self._stream(path, after):
+                    heard, pause = time.monotonic(), 0.1
+                    if event == "end":
+                        return
+                    after = line.get("number", after)
+                    yield line
+            except Unreachable:
+                if time.monotonic() - heard > patience:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def wait(self, project: str, run: str, *, patience: float = 60.0) -> Iterator[Run]:
+        """Give the run again and again, about twice a second, the last time when it is over; Unreachable as `follow`."""
+        heard = time.monotonic()
+        while True:
+            try:
+                found = self.run(project, run)
+            except Unreachable:
+                if time.monotonic() - heard > patience:
+                    raise
+            else:
+                heard = time.monotonic()
+                yield found
+                if found["status"] in OVER:
+                    return
+            time.sleep(0.4)
+
+    def _stream(self, path: str, after: int | None) -> Iterator[tuple[str, Line]]:
+        """Each event of one connection, which may end at any time."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        timeout = httpx.Timeout(QUIET_SECONDS)
+        try:
+            with connect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
+                if source.response.is_error:
+                    source.response.read()
+                    raise _refusal(source.response)
+                for event in source.iter_sse():
+                    yield event.event, json.loads(event.data)
+        except (httpx.HTTPError, SSEError) as problem:
+            raise Unreachable(f"the server at {self.url} broke off ({_words(problem)})") from problem
+
+    def _pages(self, path: str, limit: int | None, wanted: dict[str, str]) -> list[Any]:
+        """Items from as many pages as it takes."""
+        items: list[Any] = []
+        params: dict[str, Any] = {**wanted, "page_size": min(limit or LARGEST_PAGE, LARGEST_PAGE)}
+        answer = self._answer("GET", path, params=params)
+        while True:
+            found = answer.json()
+            items += found["items"] if isinstance(found, dict) else found
+            following = answer.links.get("next", {}).get("url")
+            if not following or (limit is not None and len(items) >= limit):
+                return items[:limit]
+            answer = self._answer("GET", following)
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        """The answer, once it is a good one."""
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.HTTPError as problem:
+            raise Unreachable(f"no Tuneyard server answers at {self.url} ({_words(problem)})") from problem
+        if response.is_error:
+            raise _refusal(response)
+        return response
+
+
+def _refusal(response: httpx.Response) -> TuneyardError:
+    """What a bad answer means."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict) or "title" not in problem:
+        return ApiError(response.status_code, f"{response.status_code} {response.reason_phrase}", response.text[:200].strip(), [])
+    error = ApiError(response.status_code, str(problem["title"]), str(problem.get("detail") or ""), list(problem.get("errors") or []))
+    return Unreachable(str(error)) if response.status_code == HTTP_UNAVAILABLE else error
+
+
+def _path(*parts: str) -> str:
+    """A path of names that may hold anything."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _words(problem: Exception) -> str:
+    return str(problem).lower() or type(problem).__name__
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

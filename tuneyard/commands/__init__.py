@@ -1,0 +1,1 @@
+"""The commands that are calls of the HTTP API, by noun."""

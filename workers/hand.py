@@ -1,0 +1,46 @@
+"""What a worker has in hand: the world, the host it speaks for, and the ways to run commands there."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from domain.ids import HostName
+from domain.processes.ports import CannotStart, Executor
+from domain.processes.process import Process
+from infra.db.database import Database
+from infra.settings import Settings
+
+
+class Speaker(Struct, frozen=True):
+    """The host this worker speaks for, and the lease that allows it."""
+
+    name: HostName
+    lease: int
+
+
+class Hand(Struct, frozen=True, kw_only=True):
+    """Everything a worker's tasks need."""
+
+    db: Database
+    """On behalf of the host."""
+    settings: Settings
+    speaker: Speaker
+    executors: dict[str, Executor]
+
+    @property
+    def root(self) -> Path:
+        """The training directory."""
+        return Path(self.settings.training_path)
+
+    def executor_of(self, process: Process) -> Executor:
+        """Return the way this process is to be run; CannotStart when this host does not have it."""
+        name = process.executor or self.settings.executor
+        if name not in self.executors:
+            known = ", ".join(self.executors)
+            message = f"host {self.speaker.name} has no executor {name}; set TUNEYARD_EXECUTOR or the project's executor to one of {known}"
+            raise CannotStart(message)
+        return self.executors[name]
+
+    def directory_of(self, process: Process) -> str:
+        """Return the run directory of the process's attempt."""
+        return str(self.root / process.directory)
