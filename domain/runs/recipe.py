@@ -20,6 +20,8 @@ PLATFORM_KEYS = {
     "task_type": "the training config says it, or else the dataset",
 }
 """Keys of a config that no hyperparameter sets, and why."""
+OWNED = ("output_dir", "resume_from_checkpoint")
+"""Those of them that not even a YAML or a project's defaults may bring along: the host fills them in."""
 
 
 class FoundDataset(Struct, frozen=True, kw_only=True):
@@ -64,6 +66,7 @@ def freeze(project: Project, asked: NewRun, dataset: FoundDataset | None, config
     effective |= _renamed(task_type, asked.hyperparameters, asked.model)
     effective |= {"task_type": str(task_type), "dataset": dataset.path}
     model = effective.get(keys.model)
+    effective = {key: value for key, value in effective.items() if key not in OWNED}
     return Recipe(config=effective, inputs={dataset.path: dataset.pinned}, dataset=dataset.path, model=str(model) if model else None)
 
 

@@ -76,15 +76,16 @@ async def test_only_what_waits_says_why(db: Database) -> None:
     assert ["no host", None] == await db.read(lambda tx: [tx.processes.of(each.owner_id).waiting_for for each in (waiting, placed)])
 
 
-async def test_of_two_who_move_the_offset_one_does(db: Database) -> None:
+@pytest.mark.parametrize(("to", "report_to"), [(20, 5), (20, 0), (10, 5)])
+async def test_of_many_who_move_the_offsets_one_does(db: Database, to: int, report_to: int) -> None:
     process = a_process(log_offset=10)
     await db.run(keep, process)
 
-    moved = await asyncio.gather(*(db.run(lambda tx: tx.processes.advance(process, to=20, report_to=5)) for _ in range(5)))
+    moved = await asyncio.gather(*(db.run(lambda tx: tx.processes.advance(process, to=to, report_to=report_to)) for _ in range(5)))
 
     assert [False] * 4 + [True] == sorted(moved)
     after = await db.read(lambda tx: tx.processes.of(process.owner_id))
-    assert (20, 5) == (after.log_offset, after.report_offset)
+    assert (to, report_to) == (after.log_offset, after.report_offset)
 
 
 async def test_a_stale_process_is_never_written_over_one_that_went_further(db: Database) -> None:

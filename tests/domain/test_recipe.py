@@ -123,3 +123,9 @@ def test_freezing_changes_nothing_it_was_given() -> None:
     freeze(project(default_hyperparameters=defaults), NewRun(hyperparameters=asked), DATASET, FoundConfig(values=values))
 
     assert ({"batch_size": 1}, {"task_type": "sft", "dataset": PATH, "batch_size": 2}, {"batch_size": 3}) == (defaults, values, asked)
+
+
+def test_what_the_platform_owns_cannot_be_set_by_a_yaml_or_a_project() -> None:
+    recipe = freeze(project(default_hyperparameters={"resume_from_checkpoint": "/a"}), NewRun(), DATASET, yaml(output_dir="/b"))
+
+    assert {"output_dir", "resume_from_checkpoint"}.isdisjoint(recipe.config)

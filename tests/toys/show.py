@@ -16,7 +16,9 @@ def mask(name: str) -> int:
     return int(status.partition(f"{name}:")[2].split()[0], 16)
 
 
-# Python itself ignores SIGPIPE (13) and SIGXFSZ (25): bits that say nothing about whoever started it.
+NOT_OURS = sum(1 << number - 1 for number in (13, 25, 32, 33))
+"""SIGPIPE and SIGXFSZ, which Python itself ignores, and the two of the C library, which its posix_spawn (make's) ignores in the child."""
+
 seen = {
     "at": at,
     "argv": sys.argv[1:],
@@ -24,7 +26,7 @@ seen = {
     "cwd": os.getcwd(),  # noqa: PTH109 - a str for JSON
     "stdin": sys.stdin.read(),
     "leads": os.getpid() == os.getsid(0) == os.getpgid(0),
-    "ignored": mask("SigIgn") & ~(1 << 12 | 1 << 24),
+    "ignored": mask("SigIgn") & ~NOT_OURS,
     "blocked": mask("SigBlk"),
 }
 sys.stdout.write(json.dumps(seen) + "\n")
