@@ -1,7 +1,9 @@
 """Server-sent events: rows read after the last one the follower has, woken by news or every second; they end when the server does."""
 
 import asyncio
+import re
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +16,9 @@ from infra.queue.news import News
 
 POLL_SECONDS = 1.0
 """How old an answer may be when no news can be heard."""
+WAIT_SECONDS = 10
+LONGEST_WAIT_SECONDS = 60
+"""How long an answer may wait for something to be over, by default and at most."""
 QUIET_SECONDS = 15.0
 """A comment goes out after so much silence, so that nothing between us and the follower hangs up."""
 
@@ -36,6 +41,20 @@ class Batch(Struct, frozen=True):
 def stream(news: News, topic: str, closing: asyncio.Event, read: Callable[[], Awaitable[Batch]]) -> ServerSentEvent:
     """Answer with what `read` gives, again and again, until it says that all is told or the server closes."""
     return ServerSentEvent(_messages(news, topic, closing, read), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+async def until(news: News, topic: str, seconds: float, over: Callable[[], Awaitable[bool]]) -> None:
+    """Return when it is over, or after so many seconds."""
+    end = time.monotonic() + seconds
+    with news.follow(topic) as follower:
+        while not await over() and (left := end - time.monotonic()) > 0:
+            await follower.wait(min(left, POLL_SECONDS))
+
+
+def wanted_wait(prefer: str | None) -> int:
+    """Read `Prefer: wait=N` (RFC 7240): seconds, at most a minute; ten when it does not say."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})\b", prefer or "")
+    return min(int(found[1]), LONGEST_WAIT_SECONDS) if found else WAIT_SECONDS
 
 
 async def _messages(

@@ -27,8 +27,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The bell. Without it everything still works; a host then notices work within one sweep."""
     training_path: str = field(default=DEFAULT_TRAINING_PATH, name="HOST_TRAINING_PATH")
     """The training directory: uploads, the operator's own files, and a folder per run."""
+    container_training_path: Annotated[str, Meta(pattern="^/")] | None = field(default=None, name="TUNEYARD_CONTAINER_TRAINING_PATH")
+    """Where the training directory is mounted in the training container; at the same path unless set."""
+    docker_host: str = field(default="unix:///var/run/docker.sock", name="DOCKER_HOST")
+    """The docker engine's own socket; trainings need the files of this machine, so a remote engine is of no use."""
     docker_container: str = field(default="qwen2.5-14b-instruct_xpytorch_full_sft", name="DOCKER_CONTAINER_NAME")
+    """The running container that trainings are started in."""
     docker_working_dir: str = field(default="KTIP_Release_2.1.0/train/llm", name="DOCKER_WORKING_DIR")
+    """Where a training in a container starts; a relative one lies below the container's own working directory."""
+    docker_user: Annotated[str, Meta(pattern=r"^\d+(:\d+)?$")] | None = field(default=None, name="TUNEYARD_DOCKER_USER")
+    """`uid` or `uid:gid` that trainings run as in the container; the container's own user unless set."""
     max_small_file_bytes: Annotated[int, Meta(ge=0)] = field(default=64 * 1024 * 1024, name="MAX_SMALL_FILE_BYTES")
     max_yaml_bytes: Annotated[int, Meta(ge=0)] = field(default=1024 * 1024, name="MAX_YAML_BYTES")
     token: str | None = field(default=None, name="TUNEYARD_TOKEN")
@@ -48,6 +56,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where the API reaches what is deployed on this host."""
     slots: Annotated[int, Meta(ge=0)] = field(default=8, name="TUNEYARD_SLOTS")
     """How many trainings may live on this host at once."""
+    grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = field(default=60.0, name="TUNEYARD_GRACE_SECONDS")
+    """How long a cancelled training may take to save and leave by itself before it is killed."""
     sweep_seconds: Annotated[float, Meta(gt=0)] = field(default=2.5, name="TUNEYARD_SWEEP_SECONDS")
     """How often a host looks for work by itself: with a lost bell a run still starts within three seconds."""
     lease_seconds: Annotated[float, Meta(gt=0)] = field(default=15.0, name="TUNEYARD_LEASE_SECONDS")

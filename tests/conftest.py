@@ -20,6 +20,7 @@ from infra.db.database import Database, open_database
 from infra.db.transaction import Aftermath
 from infra.db.url import read
 from infra.settings import Settings, load
+from tests.docker import PrivateEngine, private_engine
 from tests.house import House
 
 TEMPLATE = "tuneyard_template"
@@ -38,6 +39,13 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of a Redis of this session."""
     with embedded.redis(tmp_path_factory.mktemp("redis")) as redis:
         yield redis.url
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[PrivateEngine]:
+    """Give a docker engine of this session; skip where there cannot be one."""
+    with private_engine() as engine:
+        yield engine
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

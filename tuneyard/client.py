@@ -163,6 +163,18 @@ class Client:
         run: Run = self.call("POST", _path("projects", project, "runs"), json=body)
         return run
 
+    def cancel(self, project: str, run: str, *, force: bool = False) -> Run:
+        """Stop a run and keep its newest complete checkpoint; `cancelled` when it has ended within ten seconds, else `cancelling`."""
+        path = _path("projects", project, "runs", run, "cancel")
+        answer: Run = self.call("POST", path, params={"force": "true"} if force else None)
+        return answer
+
+    def resume(self, project: str, run: str, checkpoint: str, **body: Any) -> Run:  # noqa: ANN401 - the API's fields
+        """Start a new run that goes on from a checkpoint; the body's values go over those of the source run."""
+        path = _path("projects", project, "runs", run, "resume")
+        answer: Run = self.call("POST", path, params={"source_artifact_id": checkpoint}, json=body)
+        return answer
+
     def runs(self, project: str, *, limit: int | None = None, **wanted: str) -> list[Run]:
         """Return the runs of a project, newest first; `wanted` filters: status."""
         return self._pages(_path("projects", project, "runs"), limit, wanted)

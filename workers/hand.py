@@ -32,9 +32,20 @@ class Hand(Struct, frozen=True, kw_only=True):
         """The training directory."""
         return Path(self.settings.training_path)
 
+    def root_of(self, process: Process) -> Path:
+        """Return where this process sees the training directory: in a container it may be another path."""
+        seen_at = self.settings.container_training_path if self._name_of(process) == "docker" else None
+        return Path(seen_at or self.settings.training_path)
+
+    def cwd_of(self, process: Process) -> str:
+        """Return where this process starts."""
+        if self._name_of(process) == "docker":
+            return self.settings.docker_working_dir
+        return self.settings.working_dir or self.settings.training_path
+
     def executor_of(self, process: Process) -> Executor:
         """Return the way this process is to be run; CannotStart when this host does not have it."""
-        name = process.executor or self.settings.executor
+        name = self._name_of(process)
         if name not in self.executors:
             known = ", ".join(self.executors)
             message = f"host {self.speaker.name} has no executor {name}; set TUNEYARD_EXECUTOR or the project's executor to one of {known}"
@@ -44,3 +55,6 @@ class Hand(Struct, frozen=True, kw_only=True):
     def directory_of(self, process: Process) -> str:
         """Return the run directory of the process's attempt."""
         return str(self.root / process.directory)
+
+    def _name_of(self, process: Process) -> str:
+        return process.executor or self.settings.executor

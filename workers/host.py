@@ -18,7 +18,9 @@ from domain.errors import DomainError
 from domain.hosts import actions as hosts
 from domain.hosts.host import Registration
 from domain.ids import HostName
+from domain.processes.ports import Executor
 from infra import tasks
+from infra.executors.docker import DockerExecutor
 from infra.executors.local import LocalExecutor
 from infra.settings import Settings
 from infra.wiring import World, open_world
@@ -55,7 +57,7 @@ async def work(settings: Settings) -> None:
 
 
 async def _until(stop: asyncio.Event, world: World, speaker: Speaker) -> None:
-    supervisor = Supervisor(Hand(db=world.db, settings=world.settings, speaker=speaker, executors={"local": LocalExecutor()}))
+    supervisor = Supervisor(Hand(db=world.db, settings=world.settings, speaker=speaker, executors=_executors(world.settings)))
     supervising = asyncio.create_task(supervisor.run())
     parts: list[asyncio.Task[object]] = [supervising, asyncio.create_task(stop.wait())]
     if world.settings.redis_url:
@@ -66,6 +68,17 @@ async def _until(stop: asyncio.Event, world: World, speaker: Speaker) -> None:
             supervising.result()
     finally:
         await tasks.end(parts)
+
+
+def _executors(settings: Settings) -> dict[str, Executor]:
+    docker = DockerExecutor(
+        settings.docker_host,
+        settings.docker_container,
+        training_path=settings.training_path,
+        seen_at=settings.container_training_path,
+        user=settings.docker_user,
+    )
+    return {"local": LocalExecutor(), "docker": docker}
 
 
 def _registration(settings: Settings, name: HostName, *, sole: bool) -> Registration:

@@ -6,6 +6,7 @@ died, and settle one that ended while nobody looked.
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from domain.ids import ProcessId, RunId
+from domain.processes import actions as processes
 from domain.processes.ports import CannotStart, Executor, Sight, Spec
 from domain.processes.process import Phase, Process
 from domain.runs import actions
@@ -29,6 +31,7 @@ from infra.files.beneath import stat_beneath
 from infra.files.output import scan
 from infra.files.report import read_report
 from workers.hand import Hand
+from workers.stop import Stop
 
 READ_BYTES = 2 * 1024 * 1024
 """Output taken at once: large enough to keep up with 100,000 lines a second, small enough that others get their turn."""
@@ -41,12 +44,12 @@ LINGER_SECONDS = 5.0
 """How long what a finished training left running may still write before it is ended."""
 
 
-async def live(hand: Hand, process_id: ProcessId) -> None:
-    """See one run through to its end; Ghost when another worker has taken over this host."""
+async def live(hand: Hand, process_id: ProcessId, nudge: asyncio.Event) -> None:
+    """See one run through to its end, reading its row again at a nudge; Ghost when another worker has taken over this host."""
     run, process = await hand.db.run(actions.take, process_id, hand.speaker)
     if run.over or process.phase is Phase.over:
         return
-    life = _Life(hand, run, process)
+    life = _Life(hand, run, process, nudge)
     try:
         executor = hand.executor_of(process)
         if process.phase is Phase.starting:
@@ -62,26 +65,31 @@ async def live(hand: Hand, process_id: ProcessId) -> None:
 class _Life:
     """One attempt of one run, followed by this worker."""
 
-    def __init__(self, hand: Hand, run: Run, process: Process) -> None:
+    def __init__(self, hand: Hand, run: Run, process: Process, nudge: asyncio.Event) -> None:
         self._hand = hand
+        self._nudge = nudge
+        self._stop = Stop(hand.directory_of(process))
         self._run = run
         self._process = process
         self._directory = hand.directory_of(process)
         self._output = hand.root / run.folder / "output"
+        self._seen_output = hand.root_of(process) / run.folder / "output"
         self._reader = Reader(epochs=_number(run.config, "num_train_epochs"), max_steps=_whole(run.config, "max_steps"))
         self._findings: list[Found] = []
         self._scanned = 0.0
 
     async def start(self, executor: Executor) -> None:
         """Write the frozen config and start the attempt, once however often this is reached; CannotStart with the reason."""
+        if self._process.stop_asked_at is not None and not (await executor.look(self._directory)).started:
+            raise CannotStart("it was cancelled before it began")
         await asyncio.to_thread(self._prepare)
-        root = str(self._hand.root)
+        root = self._hand.root_of(self._process)
         spec = Spec(
             process_id=self._process.id,
             attempt=self._process.attempt,
-            argv=on_host(self._process.argv, self._run.id, root),
-            env={"TUNEYARD_RUN_ID": self._run.id, "TUNEYARD_OUTPUT_DIR": str(self._output)},
-            cwd=self._hand.settings.working_dir or root,
+            argv=on_host(self._process.argv, self._run.id, str(root)),
+            env={"TUNEYARD_RUN_ID": self._run.id, "TUNEYARD_OUTPUT_DIR": str(self._seen_output)},
+            cwd=self._hand.cwd_of(self._process),
         )
         await executor.start(self._directory, spec)
 
@@ -98,8 +106,10 @@ class _Life:
             if sight.exit is not None and time.time() - sight.exit.ended_at > LINGER_SECONDS:
                 await executor.kill(self._directory)
             await self._look_for_artifacts()
+            if self._process.stop_asked_at is not None and sight.exit is None:
+                await self._stop.press(executor, self._process)
             wait = SHORTEST_WAIT if spoke else min(wait * 1.5, LONGEST_WAIT)
-            await asyncio.sleep(0 if spoke else wait)
+            await self._rest(0 if spoke else wait)
 
     async def settle(self, *, sight: Sight | None = None, refusal: str | None = None) -> None:
         """Register what is there and write the end, in one transaction."""
@@ -112,6 +122,16 @@ class _Life:
             root=self._output.as_uri(),
         )
         await self._hand.db.run(actions.ended, self._process.id, self._hand.speaker, ending)
+
+    async def _rest(self, seconds: float) -> None:
+        """Rest until there may be something new; a nudge means that the row has changed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudge.wait()
+        if self._nudge.is_set():
+            self._nudge.clear()
+            now = await self._hand.db.read(processes.get, self._process.id)
+            self._process = now or self._process
 
     async def _note_beginning(self, sight: Sight) -> None:
         if self._run.status is RunStatus.starting and sight.pid is not None:
@@ -154,7 +174,7 @@ class _Life:
     def _prepare(self) -> None:
         _check_unchanged(self._run, self._hand.root)
         self._output.mkdir(parents=True, exist_ok=True)
-        config = _as_read(self._run, self._hand.root) | {"output_dir": str(self._output)}
+        config = _as_read(self._run, self._hand.root, self._hand.root_of(self._process)) | {"output_dir": str(self._seen_output)}
         replace_file(self._hand.root / config_path(RunId(self._run.id)), yaml_text.write(config).encode())
 
 
@@ -167,9 +187,11 @@ def _check_unchanged(run: Run, root: Path) -> None:
             raise CannotStart(message)
 
 
-def _as_read(run: Run, root: Path) -> dict[str, Any]:
-    """Return the frozen config as the trainer reads it: what it names by path lies at the absolute path of the pinned bytes."""
-    places = {name: str(root / pinned.path) for name, pinned in run.inputs.items()}
+def _as_read(run: Run, root: Path, seen: Path) -> dict[str, Any]:
+    """Return the frozen config as the trainer reads it: what it names lies below the training directory as the trainer sees it."""
+    places = {name: str(seen / pinned.path) for name, pinned in run.inputs.items()}
+    if checkpoint := run.config.get("resume_from_checkpoint"):
+        places[checkpoint] = str(seen / Path(checkpoint).relative_to(root))
     return {key: places.get(value, value) if isinstance(value, str) else value for key, value in run.config.items()}
 
 

@@ -28,6 +28,7 @@ class Supervisor:
     def __init__(self, hand: Hand) -> None:
         self._hand = hand
         self._lives: dict[ProcessId, asyncio.Task[None]] = {}
+        self._nudges: dict[ProcessId, asyncio.Event] = {}
         self._ghost = asyncio.Event()
 
     async def run(self) -> None:
@@ -41,15 +42,17 @@ class Supervisor:
         raise Ghost(message)
 
     def look(self, process_id: ProcessId) -> None:
-        """See to this process, unless it is being seen to already."""
-        if process_id not in self._lives:
-            task = asyncio.create_task(self._live(process_id))
-            self._lives[process_id] = task
-            task.add_done_callback(lambda _: self._lives.pop(process_id, None))
+        """See to this process; whoever sees to it already looks at its row again."""
+        if process_id in self._lives:
+            self._nudges[process_id].set()
+            return
+        nudge = self._nudges[process_id] = asyncio.Event()
+        task = self._lives[process_id] = asyncio.create_task(self._live(process_id, nudge))
+        task.add_done_callback(lambda _: (self._lives.pop(process_id, None), self._nudges.pop(process_id, None)))
 
-    async def _live(self, process_id: ProcessId) -> None:
+    async def _live(self, process_id: ProcessId, nudge: asyncio.Event) -> None:
         try:
-            await runs.live(self._hand, process_id)
+            await runs.live(self._hand, process_id, nudge)
         except Ghost:
             await self._check_lease()
         except DomainError as problem:

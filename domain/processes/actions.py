@@ -3,7 +3,7 @@
 Every write of a worker holds its host's lease; who has lost it is a ghost and changes nothing.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from domain.database import Transaction
@@ -100,6 +100,22 @@ def note(tx: Tx, process: Process, text: str, *, level: str = "INFO") -> None:
     lines = [line.encode() for line in text.splitlines()]
     written = Written(lines=lines, at=tx.now, first_byte=process.log_offset, end_byte=process.log_offset, level=level)
     tx.logs.put(append(last, process.owner_id, process.attempt, written))
+
+
+def stop(tx: Tx, process: Process, *, grace: timedelta) -> Process:
+    """Ask a process to stop: one that nobody has taken is over at once, for a living one its host is woken."""
+    if process.phase in (Phase.waiting, Phase.placed):
+        return end(tx, process)
+    process = process.asked_to_stop(tx.now, grace)
+    tx.processes.save(process)
+    if process.host is not None:
+        tx.wake(process.host, LookAtProcess(process.id))
+    return process
+
+
+def get(tx: Tx, process_id: ProcessId) -> Process | None:
+    """Return a process as it stands: whether it is still wanted."""
+    return tx.processes.get(process_id)
 
 
 def end(tx: Tx, process: Process) -> Process:

@@ -47,7 +47,7 @@ class Sight(Struct, frozen=True, kw_only=True):
     """Somebody of the attempt still holds its lock: the shim, the command, or a child of it."""
     attempt: int | None = None
     pid: int | None = None
-    """The command's pid on its host; with `start_ticks` and `boot_id` its identity, never alone."""
+    """The command's pid as its host counts, or its container; with `start_ticks` and `boot_id` its identity, never alone."""
     start_ticks: int | None = None
     boot_id: str | None = None
     started_at: float | None = None

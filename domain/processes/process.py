@@ -1,6 +1,6 @@
 """A process is one command wanted on a host for an owner, and how far that has come."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from msgspec import Meta, Struct
@@ -58,6 +58,10 @@ class Process(Struct, frozen=True, kw_only=True):
     """Bytes of its output that are stored; moves in the transaction that stores them."""
     report_offset: int = 0
     """Bytes of the metrics file beside its output (`trainer_log.jsonl`) that are stored; moves together with `log_offset`."""
+    stop_asked_at: datetime | None = None
+    """When it was asked to stop; None while it is wanted."""
+    stop_grace: float | None = None
+    """Seconds from then on in which the command may save and leave by itself."""
     pid: int | None = None
     start_ticks: int | None = None
     boot_id: str | None = None
@@ -70,6 +74,11 @@ class Process(Struct, frozen=True, kw_only=True):
             message = f"a process that is {self.phase} cannot become {phase}"
             raise Conflict(message, process=self.id)
         return replace(self, phase=phase, updated_at=at, **facts)
+
+    def asked_to_stop(self, at: datetime, grace: timedelta) -> Self:
+        """Return the process with the wish to stop; asking again can only shorten the grace."""
+        seconds = grace.total_seconds() if self.stop_grace is None else min(self.stop_grace, grace.total_seconds())
+        return replace(self, stop_asked_at=self.stop_asked_at or at, stop_grace=seconds, updated_at=at)
 
     @property
     def directory(self) -> str:

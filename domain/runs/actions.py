@@ -1,6 +1,7 @@
 """What people and hosts may do to a run: launch it; take it, see it begin, store what it says, register what it left, end it."""
 
 import shlex
+from datetime import timedelta
 from math import isfinite
 from typing import Any, Protocol
 
@@ -20,7 +21,8 @@ from domain.processes.process import Phase, Process
 from domain.projects.actions import unknown
 from domain.projects.ports import HasProjects
 from domain.projects.project import Project, name_flaws
-from domain.runs.artifact import Artifact, ArtifactType, Found
+from domain.runs import queries
+from domain.runs.artifact import Artifact, ArtifactType, Found, NewTag
 from domain.runs.command import start_argv
 from domain.runs.ending import Ending
 from domain.runs.ports import HasRuns
@@ -35,8 +37,11 @@ class Tx(Transaction, HasProjects, HasDatasets, HasTrainConfigs, HasRuns, HasPro
     """What the actions on runs may touch."""
 
 
-def launch(tx: Tx, project_ref: str, asked: NewRun, recipe: Recipe, *, template: str) -> Run:
-    """Queue a run with its process: the two rows are the order to start it. Conflict when the name is in use."""
+def launch(tx: Tx, project_ref: str, asked: NewRun, recipe: Recipe, *, template: str, resumed_from: ArtifactId | None = None) -> Run:
+    """Queue a run with its process: the two rows are the order to start it. Conflict when the name is in use.
+
+    `resumed_from` names the checkpoint that the recipe goes on from.
+    """
     project = _counted(tx, project_ref)
     project.require_open()
     run_id = RunId(new_id("run_"))
@@ -55,12 +60,14 @@ def launch(tx: Tx, project_ref: str, asked: NewRun, recipe: Recipe, *, template:
         start_command=shlex.join(argv),
         config=recipe.config,
         inputs=recipe.inputs,
+        resumed_from=resumed_from,
         created_at=tx.now,
         updated_at=tx.now,
     )
     tx.runs.add(run)
     tx.processes.add(_process(run, project, argv))
-    record(tx, "run.launched", run.id, project=project.id, name=run.name, dataset=run.dataset, model=run.model)
+    told = {"name": run.name, "dataset": run.dataset, "model": run.model}
+    record(tx, "run.launched", run.id, project=project.id, **told, **({"resumed_from": resumed_from} if resumed_from else {}))
     tx.place_later()
     return run
 
@@ -82,6 +89,22 @@ def began(tx: Tx, process_id: ProcessId, speaker: Speaker, sight: Sight) -> Run:
         return run
     processes.note(tx, process, f"训练进程已启动 training started · host {speaker.name} · pid {sight.pid}")
     return _move(tx, run, RunStatus.running, started_at=tx.now, progress=STARTED)
+
+
+def cancel(tx: Tx, project_ref: str, ref: str, *, grace: timedelta) -> Run:
+    """Ask a run to stop: a queued one is cancelled at once, a live one when its process has truly ended. Repeating it is a no-op."""
+    run = tx.runs.lock(queries.get(tx, project_ref, ref).id)
+    if run is None or run.status is RunStatus.cancelled:
+        return queries.get(tx, project_ref, ref)
+    if run.over:
+        message = f"run {run.name} has {run.status} already; there is nothing to cancel"
+        raise Conflict(message, run=run.id)
+    process = tx.processes.lock(tx.processes.of(run.id).id)
+    if process is not None:
+        processes.stop(tx, process, grace=grace)
+    if run.status is RunStatus.queued:
+        return _move(tx, run, RunStatus.cancelled, finished_at=tx.now)
+    return run if run.status is RunStatus.cancelling else _move(tx, run, RunStatus.cancelling)
 
 
 def said(tx: Tx, process_id: ProcessId, speaker: Speaker, words: Said) -> Process:
@@ -121,6 +144,16 @@ def ended(tx: Tx, process_id: ProcessId, speaker: Speaker, ending: Ending) -> Ru
     processes.end(tx, process)
     progress_then = 1.0 if status is RunStatus.succeeded else run.progress
     return _move(tx, run, status, finished_at=tx.now, exit_code=ending.code, failure=failure, progress=progress_then)
+
+
+def tag(tx: Tx, project_ref: str, ref: str, artifact_id: str, asked: NewTag) -> Artifact:
+    """Tag an artifact; the same tag again replaces its notes, and the record keeps every time it was applied."""
+    tx.runs.lock(queries.get(tx, project_ref, ref).id)
+    artifact = queries.artifact(tx, project_ref, ref, artifact_id).tagged(asked, tx.now)
+    tx.artifacts.put(artifact)
+    record(tx, "artifact.tagged", artifact.id, project=artifact.project_id, tag=asked.tag, notes=asked.notes)
+    tx.tell(artifact.run_id)
+    return artifact
 
 
 def _move(tx: Tx, run: Run, status: RunStatus, **facts: object) -> Run:

@@ -3,10 +3,14 @@
 It is listed with what was found, and a checkpoint says whether it is complete; nothing is listed that is not there.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from domain.errors import Conflict, Flaw, Invalid
 from domain.ids import ArtifactId, ProjectId, RunId
 from domain.words import Word
 
@@ -22,6 +26,29 @@ class ArtifactType(Word):
     evaluation = ("evaluation", "评估结果", "Evaluation")
     config = ("config", "配置文件", "Config file")
     log = ("log", "日志", "Log")
+
+
+class TagName(Word):
+    """What people say of a checkpoint."""
+
+    candidate = ("candidate", "候选", "Candidate")
+    release = ("release", "发布", "Release")
+    archived = ("archived", "归档", "Archived")
+
+
+class NewTag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a caller may say of an artifact."""
+
+    tag: TagName
+    notes: str | None = None
+
+
+class Tag(Struct, frozen=True, kw_only=True):
+    """What was said of an artifact, and when."""
+
+    tag: TagName
+    notes: str | None = None
+    applied_at: datetime
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -59,4 +86,35 @@ class Artifact(Struct, frozen=True, kw_only=True):
     size_bytes: int
     created_at: datetime
     updated_at: datetime
-    tags: list[dict[str, str]] = []
+    tags: list[Tag] = []
+
+    def require_resumable(self) -> None:
+        """Invalid unless it is a checkpoint with all that a trainer needs to go on."""
+        if self.type is not ArtifactType.checkpoint:
+            message = f"{self.name} is not a checkpoint but a {self.type}; only a checkpoint can be resumed"
+            raise Invalid(message, [Flaw("source_artifact_id", message)])
+        if not self.complete:
+            message = f"{self.name} is not complete ({self.missing}) and is never offered for resume"
+            raise Invalid(message, [Flaw("source_artifact_id", message)])
+
+    def tagged(self, asked: NewTag, at: datetime) -> Self:
+        """Return it with this tag; Conflict when something incomplete is to be a candidate or a release."""
+        if not self.complete and asked.tag is not TagName.archived:
+            message = f"{self.name} is not complete ({self.missing}) and cannot be tagged {asked.tag}"
+            raise Conflict(message, artifact=self.id)
+        others = [each for each in self.tags if each.tag is not asked.tag]
+        return replace(self, tags=[*others, Tag(tag=asked.tag, notes=asked.notes, applied_at=at)], updated_at=at)
+
+
+def newest_checkpoint(artifacts: Iterable[Artifact]) -> Artifact | None:
+    """Return the complete checkpoint that is furthest along."""
+    complete = [each for each in artifacts if each.type is ArtifactType.checkpoint and each.complete]
+    return max(complete, key=lambda each: (each.step if each.step is not None else -1, each.created_at), default=None)
+
+
+def why_no_checkpoint(artifacts: Iterable[Artifact]) -> str:
+    """Say why nothing was kept."""
+    halves = [each for each in artifacts if each.type is ArtifactType.checkpoint]
+    if not halves:
+        return "the training left no checkpoint"
+    return "no checkpoint is complete: " + "; ".join(f"{each.name}: {each.missing}" for each in halves)

@@ -6,16 +6,23 @@ from msgspec import Struct
 
 from domain.datasets import actions as datasets
 from domain.datasets.dataset import FOLDER
+from domain.errors import NotFound
 from domain.files import Pinned
 from domain.projects import actions as projects
 from domain.projects.project import Project
+from domain.runs import queries
+from domain.runs.artifact import Artifact
 from domain.runs.recipe import FoundConfig, FoundDataset
-from domain.runs.run import NewRun
+from domain.runs.run import NewRun, Run
 from domain.train_configs import actions as train_configs
 
 
 class Tx(projects.Tx, datasets.Tx, train_configs.Tx, Protocol):
     """What this question may touch."""
+
+
+class SourceTx(Tx, queries.Tx, Protocol):
+    """What looking up a resume may touch."""
 
 
 class Uploaded(Struct, frozen=True, kw_only=True):
@@ -41,6 +48,26 @@ def uploaded(tx: Tx, project_ref: str, asked: NewRun) -> Uploaded:
         config_ref=config_ref,
         config=FoundConfig(values=config.values) if config else None,
     )
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """What a resumed run goes on from."""
+
+    run: Run
+    checkpoint: Artifact
+    dataset: FoundDataset | None
+    """Another dataset, where the request names one that is uploaded."""
+
+
+def source(tx: SourceTx, project_ref: str, run_ref: str, artifact_id: str, asked: NewRun) -> Source:
+    """Look up what a resume names; Invalid when it is no complete checkpoint, NotFound when it is not of this project."""
+    run = queries.get(tx, project_ref, run_ref)
+    checkpoint = tx.artifacts.in_project(run.project_id, artifact_id)
+    if checkpoint is None:
+        message = f"project {project_ref} has no artifact {artifact_id}"
+        raise NotFound(message, artifact=artifact_id)
+    checkpoint.require_resumable()
+    return Source(run=run, checkpoint=checkpoint, dataset=_dataset(tx, asked.dataset) if asked.dataset else None)
 
 
 def _dataset(tx: Tx, ref: str) -> FoundDataset | None:

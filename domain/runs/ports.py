@@ -48,6 +48,10 @@ class Metrics(Protocol):
         """Append."""
         ...
 
+    def last_step(self, run_id: RunId) -> int | None:
+        """The highest step that was reported."""
+        ...
+
     def history(self, run_id: RunId, name: str | None, since_step: int | None, limit: int) -> list[Metric]:
         """In the order they were reported."""
         ...
@@ -62,6 +66,10 @@ class Artifacts(Protocol):
 
     def put(self, artifact: Artifact) -> None:
         """Keep a new or changed one."""
+        ...
+
+    def in_project(self, project_id: ProjectId, artifact_id: str) -> Artifact | None:
+        """One of this project's, whichever run left it."""
         ...
 
     def get(self, run_id: RunId, artifact_id: str) -> Artifact | None:

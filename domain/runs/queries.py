@@ -45,6 +45,12 @@ def detail(tx: Tx, project_ref: str, ref: str) -> tuple[Run, list[Artifact], str
     return run, tx.artifacts.of(run.id), waiting_for
 
 
+def kept(tx: Tx, project_ref: str, ref: str) -> tuple[Run, list[Artifact], int | None]:
+    """Return a run, what it left on disk, and the last step that it measured."""
+    run = get(tx, project_ref, ref)
+    return run, tx.artifacts.of(run.id), tx.metrics.last_step(run.id)
+
+
 def list_runs(tx: Tx, project_ref: str, status: RunStatus | None, page: Page) -> Listing[RunSummary]:
     """Return the runs of a project, newest first."""
     project = tx.projects.find(project_ref)

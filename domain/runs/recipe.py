@@ -10,7 +10,7 @@ from msgspec import Struct
 from domain.errors import Flaw, Invalid
 from domain.files import Pinned
 from domain.projects.project import Project
-from domain.runs.run import NewRun
+from domain.runs.run import NewRun, Run
 from domain.training.task_type import KEYS, TaskType, task_type_of
 
 PLATFORM_KEYS = {
@@ -68,6 +68,21 @@ def freeze(project: Project, asked: NewRun, dataset: FoundDataset | None, config
     model = effective.get(keys.model)
     effective = {key: value for key, value in effective.items() if key not in OWNED}
     return Recipe(config=effective, inputs={dataset.path: dataset.pinned}, dataset=dataset.path, model=str(model) if model else None)
+
+
+def again(source: Run, asked: NewRun, dataset: FoundDataset | None, checkpoint: str) -> Recipe:
+    """Decide what a run that goes on from another's checkpoint will read: the source's frozen values, the request over them."""
+    flaws = list(_not_settable(asked))
+    if asked.dataset and dataset is None:
+        flaws.append(Flaw("dataset", f"dataset {asked.dataset} is neither uploaded nor in the training directory"))
+    if flaws:
+        message = "the run cannot be resumed as asked: " + "; ".join(flaw.message for flaw in flaws)
+        raise Invalid(message, flaws)
+    task_type = task_type_of(source.config.get("task_type")) or TaskType.sft
+    effective = source.config | _renamed(task_type, asked.hyperparameters, asked.model) | {"resume_from_checkpoint": checkpoint}
+    inputs, path = (source.inputs, source.dataset or "") if dataset is None else ({dataset.path: dataset.pinned}, dataset.path)
+    model = effective.get(KEYS[task_type].model)
+    return Recipe(config=effective | {"dataset": path}, inputs=inputs, dataset=path, model=str(model) if model else None)
 
 
 def _missing(project: Project, asked: NewRun, dataset: FoundDataset | None, config: FoundConfig | None) -> list[Flaw]:

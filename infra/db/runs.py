@@ -90,6 +90,11 @@ class MetricRows(Rows[Metric]):
         """Append."""
         self.insert_all(metrics)
 
+    def last_step(self, run_id: RunId) -> int | None:
+        """The highest step."""
+        step: int | None = self.connection.scalar(select(func.max(METRICS.c.step)).where(METRICS.c.run_id == run_id))
+        return step
+
     def history(self, run_id: RunId, name: str | None, since_step: int | None, limit: int) -> list[Metric]:
         """In the order they were reported."""
         c = METRICS.c
@@ -113,6 +118,11 @@ class ArtifactRows(Rows[Artifact]):
     def put(self, artifact: Artifact) -> None:
         """Insert, or write over itself."""
         self.upsert([artifact])
+
+    def in_project(self, project_id: ProjectId, artifact_id: str) -> Artifact | None:
+        """One of this project's."""
+        c = ARTIFACTS.c
+        return self.one(select(*ARTIFACTS.columns).where(c.project_id == project_id, c.id == artifact_id))
 
     def get(self, run_id: RunId, artifact_id: str) -> Artifact | None:
         """One of this run's."""

@@ -6,6 +6,7 @@ Looking never disturbs: the lock is probed (shared, for a moment) only after `st
 import fcntl
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from domain.processes.ports import CannotStart, Exit, Sight, Spec
+from infra.executors import shim
+from infra.executors.tree import is_locked
 
 
 class Claim(Struct, frozen=True):
@@ -23,7 +26,7 @@ class Claim(Struct, frozen=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """`state.json`: who the command is on its host."""
+    """`state.json`: who the command is, as its own pid namespace counts."""
 
     attempt: int
     pid: int
@@ -36,6 +39,9 @@ class State(Struct, frozen=True, kw_only=True):
 
 T = TypeVar("T")
 
+SPARE = 16 * 1024 * 1024
+"""Bytes that must be free for a run directory: a start on a full disk would only fail later, and less clearly."""
+
 _SPEC = msgspec.json.Decoder(Spec)
 _CLAIM = msgspec.json.Decoder(Claim)
 _STATE = msgspec.json.Decoder(State)
@@ -43,13 +49,48 @@ _EXIT = msgspec.json.Decoder(Exit)
 
 
 def prepare(directory: str, spec: Spec) -> None:
-    """Make the directory and place the spec, both for their owner only; what was placed for the same attempt is left as it is."""
-    Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-    placed = _read(f"{directory}/spec.json", _SPEC)
-    if placed is None:
-        _place(f"{directory}/spec.json", msgspec.json.encode(spec))
-    elif (placed.process_id, placed.attempt) != (spec.process_id, spec.attempt):
+    """Make the directory and place the spec, both for their owner only; what was placed for the same attempt is left as it is.
+
+    CannotStart when that is impossible, or the disk nearly full.
+    """
+    try:
+        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        placed = _read(f"{directory}/spec.json", _SPEC)
+        if placed is None:
+            _place(f"{directory}/spec.json", msgspec.json.encode(spec))
+    except OSError as error:
+        raise CannotStart(f"the run directory {directory} cannot be made: {error.strerror}") from None
+    if placed and (placed.process_id, placed.attempt) != (spec.process_id, spec.attempt):
         raise CannotStart(f"{directory} belongs to attempt {placed.attempt} of {placed.process_id}")
+    _check_disk(directory)
+
+
+def place_shim(directory: str) -> None:
+    """Lay the shim into the directory, for a Python that cannot reach ours."""
+    _place(f"{directory}/shim.py", Path(shim.__file__).read_bytes())
+
+
+def forbid(directory: str) -> bool:
+    """Make sure that what was not started yet never will be; False when it was started, whoever did it."""
+    lock = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT, 0o644)
+    give_up = time.monotonic() + 2 * shim.PATIENCE
+    try:
+        while not was_started(directory):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # a launch is between its lock and its claim, which takes a millisecond unless it is frozen
+                if time.monotonic() > give_up:
+                    ask_to_stop(directory)
+                    return True
+                time.sleep(0.005)
+            else:
+                if was_started(directory):
+                    return False
+                ask_to_stop(directory)
+                return True
+        return False
+    finally:
+        os.close(lock)
 
 
 def look(directory: str) -> Sight:
@@ -77,21 +118,6 @@ def look(directory: str) -> Sight:
 def was_started(directory: str) -> bool:
     """Whether the one start of this attempt was claimed."""
     return os.path.exists(f"{directory}/started")  # noqa: PTH110 - ten times a second for each run
-
-
-def is_locked(directory: str) -> bool:
-    """Whether anybody of the attempt lives. Ask only once it was started: before, the question itself could be taken for another launch."""
-    try:
-        lock = os.open(f"{directory}/lock", os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def state(directory: str) -> State | None:
@@ -136,6 +162,13 @@ def _place(path: str, content: bytes) -> None:
     with os.fdopen(handle, "wb") as file:
         file.write(content)
     os.rename(temporary, path)  # noqa: PTH104 - as above
+
+
+def _check_disk(directory: str) -> None:
+    disk = os.statvfs(directory)
+    free = disk.f_bavail * disk.f_frsize
+    if free < SPARE:
+        raise CannotStart(f"the disk of {directory} is full: {free >> 20} MiB are free, {SPARE >> 20} MiB are needed to start")
 
 
 def _size(path: str) -> int:

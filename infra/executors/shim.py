@@ -206,7 +206,7 @@ def forget_signals() -> None:
 
 
 def record_state(spec: Spec) -> None:
-    """Who the command is on this host. Its pid is also the id of its session and of its process group."""
+    """Who the command is, as its own pid namespace counts. Its pid is also the id of its session and of its process group."""
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     with open("/proc/sys/kernel/random/boot_id") as file:
@@ -217,6 +217,8 @@ def record_state(spec: Spec) -> None:
         "start_ticks": int(fields[19]),  # field 22 of proc(5), counted after the name
         "boot_id": boot_id,
         "shim_pid": os.getppid(),
+        "pid_namespace": os.readlink("/proc/self/ns/pid"),
+        "marker": f"{MARKER}={os.getcwd()}",
         "started_at": time.time(),
     }
     write("state.json.tmp", json.dumps(state).encode())

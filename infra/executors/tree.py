@@ -1,20 +1,38 @@
-"""Everything that an attempt's command has become on this host, found by evidence, so that nothing else is ever hit.
+"""Everything that an attempt's command has become, found in /proc by evidence, so that nothing else is ever hit.
 
 Belonging is shown by the marker in the environment (it outlives sessions and parents), by the command's own session while
 the command itself lives, by descent from either, and by holding the attempt's lock. A pid alone shows nothing.
+
+A command in a container counts its pids in a namespace of its own; here they are found as this /proc counts them. Where
+this /proc does not show the container, `python -I -S -c SOURCE signal|kill DIRECTORY NUMBER` does the same inside it: so
+this file needs nothing but itself and any Python from 3.6 on.
 """
 
+import fcntl
+import json
 import os
-from pathlib import Path
+import signal
+import sys
+import time
+from typing import NamedTuple
 
-from msgspec import Struct
-
-from infra.executors.rundir import State, is_locked
-from infra.executors.shim import MARKER
+KILL_PATIENCE = 2.0
+"""Seconds to wait for the dead to be gone; what is still there then hangs in the kernel, or forks faster than we kill."""
 
 
-class Process(Struct, frozen=True):
-    """One process of this host, as far as it matters here."""
+class Command(NamedTuple):
+    """Who the command is, as its shim recorded it in `state.json`."""
+
+    pid: int
+    shim_pid: int
+    start_ticks: int
+    boot_id: str
+    pid_namespace: str
+    marker: str
+
+
+class Process(NamedTuple):
+    """One process, as this /proc shows it."""
 
     pid: int
     parent: int
@@ -22,19 +40,52 @@ class Process(Struct, frozen=True):
     start_ticks: int
 
 
-def lives(state: State) -> bool:
-    """Whether that very command is there: not a later one with its pid, not what remains of it until its shim has noticed."""
-    process = _process(state.pid)
-    return process is not None and process.start_ticks == state.start_ticks and state.boot_id == _boot_id()
+def command(directory: str) -> "Command | None":
+    """The command of a run directory; None before it began."""
+    try:
+        with open(f"{directory}/state.json", "rb") as file:
+            state = json.loads(file.read().decode("utf-8"))
+        return Command(**{name: state[name] for name in Command._fields})
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
 
 
-def members(directory: str, state: State) -> list[int]:
-    """The pids of all that is left of the command, the shim not among them."""
-    if state.boot_id != _boot_id():
+def send(directory: str, number: int) -> bool:
+    """Send a signal to the command's process group, if that very command still lives; whether it was sent."""
+    who = command(directory)
+    pid = _living(who) if who else None
+    if pid is None:
+        return False
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def end(directory: str) -> "list[int]":
+    """SIGKILL all that is left of the attempt, wherever it fled; the pids that would not go (none: verified dead)."""
+    who = command(directory)
+    if who is None:
         return []
-    everyone = [process for process in map(_process, _pids()) if process and process.pid != state.shim_pid]
-    marker = os.fsencode(f"{MARKER}={os.path.realpath(directory)}")
-    session = state.pid if lives(state) else None
+    give_up = time.monotonic() + KILL_PATIENCE
+    while True:
+        left = members(directory, who)
+        for pid in left:
+            _kill(pid)
+        if not left or time.monotonic() > give_up:
+            return left
+        time.sleep(0.01)
+
+
+def members(directory: str, who: Command) -> "list[int]":
+    """The pids of all that is left of the command, the shim not among them."""
+    if who.boot_id != _boot_id():
+        return []
+    shim = _here(who.shim_pid, who.pid_namespace)
+    everyone = [process for process in map(_process, _pids()) if process and process.pid != shim]
+    session = _living(who)
+    marker = os.fsencode(who.marker)
     seeds = {process.pid for process in everyone if process.session == session or _carries(process.pid, marker)}
     ours = _with_descendants(seeds, everyone)
     if not ours and is_locked(directory):
@@ -42,18 +93,70 @@ def members(directory: str, state: State) -> list[int]:
     return sorted(ours)
 
 
+def is_shown(who: Command) -> bool:
+    """Whether this /proc shows anything at all of where the command runs."""
+    return any(_namespace(pid) == who.pid_namespace for pid in _pids())
+
+
+def is_locked(directory: str) -> bool:
+    """Whether anybody of the attempt lives. Ask only once it was started: before, the question itself could be taken for another launch."""
+    try:
+        lock = os.open(f"{directory}/lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _living(who: Command) -> "int | None":
+    """The pid here of that very command: not of a later one with its pid, not of what remains of it until its shim has noticed."""
+    pid = _here(who.pid, who.pid_namespace)
+    process = _process(pid) if pid else None
+    return pid if process and process.start_ticks == who.start_ticks and who.boot_id == _boot_id() else None
+
+
+def _here(pid: int, namespace: str) -> "int | None":
+    """The pid here of what a pid namespace knows by its own number."""
+    if namespace == _namespace("self"):
+        return pid
+    return next((each for each in _pids() if _namespace(each) == namespace and _innermost(each) == pid), None)
+
+
+def _namespace(pid: "int | str") -> "str | None":
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None  # another user's process, or gone
+
+
+def _innermost(pid: int) -> "int | None":
+    """The number by which a process knows itself."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return int(file.read().partition(b"NSpid:")[2].partition(b"\n")[0].split()[-1])
+    except (OSError, IndexError):
+        return None
+
+
 def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
 
 
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names are all we want
+def _pids() -> "list[int]":
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _process(pid: int) -> Process | None:
+def _process(pid: int) -> "Process | None":
     """None for what is gone, or dead and merely not yet noticed by its parent."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
     if fields[0] in b"ZX":
@@ -63,12 +166,13 @@ def _process(pid: int) -> Process | None:
 
 def _carries(pid: int, marker: bytes) -> bool:
     try:
-        return marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return marker in file.read().split(b"\0")
     except OSError:
         return False  # another user's process, or gone
 
 
-def _with_descendants(seeds: set[int], everyone: list[Process]) -> set[int]:
+def _with_descendants(seeds: "set[int]", everyone: "list[Process]") -> "set[int]":
     found = seeds
     while True:
         grown = found | {process.pid for process in everyone if process.parent in found}
@@ -80,7 +184,26 @@ def _with_descendants(seeds: set[int], everyone: list[Process]) -> set[int]:
 def _holds(pid: int, path: str) -> bool:
     """Whether the process has that file open."""
     try:
-        wanted = os.stat(path)  # noqa: PTH116 - compared with the likes of it below
-        return any(os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{name}")) for name in os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH116, PTH208
+        wanted = os.stat(path)
+        return any(os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{name}")) for name in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def main(verb: str, directory: str, number: str) -> int:
+    """Signal: the exit code says whether it was sent. Kill: what is left is said in JSON."""
+    if verb == "signal":
+        return 0 if send(directory, int(number)) else 1
+    os.write(1, json.dumps(end(directory)).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -5,11 +5,13 @@ import os
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from domain.errors import Flaw, Invalid
 from domain.files import Kept, Pinned
-from domain.runs.assets import uploaded
-from domain.runs.recipe import FoundConfig, FoundDataset, Recipe, freeze
+from domain.ids import ArtifactId
+from domain.runs.assets import source, uploaded
+from domain.runs.recipe import FoundConfig, FoundDataset, Recipe, again, freeze
 from domain.runs.run import NewRun
 from infra.db.database import Database
 from infra.files import yaml_text
@@ -36,6 +38,15 @@ class Library:
         if config is None and found.config_ref:
             config = await asyncio.to_thread(self._config_on_disk, found.config_ref)
         return freeze(found.project, asked, dataset, config)
+
+    async def resumed(self, project_ref: str, run_ref: str, artifact_id: str, asked: NewRun) -> tuple[Recipe, ArtifactId]:
+        """Find the checkpoint that a resume names, and freeze what goes on from it; Invalid or NotFound when it cannot."""
+        found = await self._db.read(source, project_ref, run_ref, artifact_id, asked)
+        dataset = found.dataset
+        if dataset is None and asked.dataset:
+            dataset = await asyncio.to_thread(self._dataset_on_disk, asked.dataset)
+        path = unquote(urlsplit(found.checkpoint.path).path)
+        return again(found.run, asked, dataset, path), found.checkpoint.id
 
     async def yaml_values(self, kept: Kept) -> dict[str, Any]:
         """Read an uploaded YAML; Invalid, with line and fix, when it cannot be read safely."""

@@ -33,6 +33,10 @@ class Place:
         self.cwd.mkdir()
         self.go = self.cwd / "go"
 
+    def pid_here(self, pid: int) -> int:
+        """The pid on this host of what the other side knows by its own."""
+        return pid
+
     def toy(self, name: str, *arguments: str, env: dict[str, str] | None = None) -> Spec:
         """An attempt to run that toy."""
         return self.spec(self.python, "-S", str(self.toys / f"{name}.py"), *arguments, env=env)
@@ -87,7 +91,7 @@ async def fled(executor: Executor, place: Place) -> list[int]:
         pids = (await executor.read(place.directory, 0, 100)).splitlines(keepends=True)
         return [int(pid) for pid in pids] if len(pids) == 2 and pids[1].endswith(b"\n") else []
 
-    return await until(both)
+    return [place.pid_here(pid) for pid in await until(both)]
 
 
 def lives(pid: int) -> bool:
@@ -231,8 +235,9 @@ class ExecutorContract:
         state = rundir.state(place.directory)
         assert state
 
-        os.kill(state.shim_pid, signal.SIGKILL)
-        await gone(state.shim_pid)
+        shim = place.pid_here(state.shim_pid)
+        os.kill(shim, signal.SIGKILL)
+        await gone(shim)
         sight = await executor.look(place.directory)
         place.go.touch()
         last = await ended(executor, place)
@@ -247,7 +252,7 @@ class ExecutorContract:
         assert state
 
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-            os.kill(state.shim_pid, number)
+            os.kill(place.pid_here(state.shim_pid), number)
         place.go.touch()
 
         assert (await exit_of(executor, place)).code == 9
@@ -258,8 +263,9 @@ class ExecutorContract:
         state = rundir.state(place.directory)
         assert state
 
-        os.kill(state.pid, signal.SIGKILL)
-        await gone(state.shim_pid)
+        shim = place.pid_here(state.shim_pid)
+        os.kill(place.pid_here(state.pid), signal.SIGKILL)
+        await gone(shim)
 
         assert (await executor.look(place.directory)).alive
         place.go.touch()

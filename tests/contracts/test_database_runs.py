@@ -20,7 +20,7 @@ from domain.processes.process import Phase, Resources
 from domain.projects import actions as projects
 from domain.projects.project import ProjectChanges, ProjectCreate, ProjectStatus
 from domain.runs import actions, queries
-from domain.runs.artifact import ArtifactType, Found
+from domain.runs.artifact import ArtifactType, Found, Tag, TagName
 from domain.runs.ending import Ending
 from domain.runs.measured import Measured
 from domain.runs.run import NEXT, TERMINAL, Failure, FailureClass, Metric, NewRun, Run, RunStatus
@@ -193,7 +193,7 @@ async def test_metrics_come_back_in_the_order_they_were_said(db: Database) -> No
 
 async def test_artifacts_are_kept_once_and_change_in_place(db: Database) -> None:
     run = a_run()
-    model = an_artifact(run, "模型", tags=[{"value": "release"}], size_bytes=2**40)
+    model = an_artifact(run, "模型", tags=[Tag(tag=TagName.release, notes="通过复核", applied_at=AT)], size_bytes=2**40)
     later = an_artifact(run, "b", step=20, complete=False, missing="why", created_at=AT + timedelta(seconds=1))
     elsewhere = an_artifact(a_run(), "c")
 

@@ -83,6 +83,15 @@ def test_the_exit_code_tells_who_failed(status: str, failure: str | None, code: 
     assert code == exit_code(run)
 
 
+def test_a_cancelled_run_exits_5(tuneyard: Callable[..., Any]) -> None:
+    run = json.loads(tuneyard("runs", "launch", "项目", "--set", "until=/never", "--json").stdout)["name"]
+
+    cancelled = tuneyard("runs", "cancel", "项目", run, "--force", "--json")
+
+    assert "cancelled" == json.loads(cancelled.stdout)["status"]
+    assert 5 == tuneyard("logs", "项目", run, "-f").returncode
+
+
 def test_following_prints_every_line_once_and_ends_with_the_run(tuneyard: Callable[..., Any]) -> None:
     done = tuneyard("runs", "launch", "项目", "--name", "followed", "--follow")
 

@@ -144,9 +144,8 @@ def test_parts_that_die_are_started_again_and_a_follower_misses_no_line(start: C
 
 def test_two_ups_live_side_by_side_but_not_in_one_folder(start: Callable[..., Up]) -> None:
     one, two = start("one"), start("a folder whose path is much too long for the socket of a Redis, 中文也在其中, and has blanks")
-    third = start("one")
-
     runs = [launched(up.client) for up in (one, two)]
+    third = start("one")
 
     for up, run in zip((one, two), runs, strict=True):
         (up.folder / "training" / "go").touch()

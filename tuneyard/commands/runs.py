@@ -76,6 +76,27 @@ def get_run(session: Session, /, project: str, run: str) -> None:
     session.show(session.client.run(project, run), show.run)
 
 
+@runs.command("cancel")
+@click.argument("project")
+@click.argument("run")
+@click.option("--force", is_flag=True, help="Give it no time to save.")
+@pass_session
+def cancel_run(session: Session, /, project: str, run: str, *, force: bool) -> None:
+    """Stop a training; its newest complete checkpoint is kept."""
+    session.show(session.client.cancel(project, run, force=force), show.run)
+
+
+@runs.command("resume")
+@click.argument("project")
+@click.argument("run")
+@click.argument("checkpoint")
+@click.option("--set", "hyperparameters", multiple=True, callback=values.from_option, metavar="KEY=VALUE")
+@pass_session
+def resume_run(session: Session, /, project: str, run: str, checkpoint: str, **fields: Any) -> None:  # noqa: ANN401 - the API's fields
+    """Start a new training that goes on from a checkpoint (its id, as `artifacts` shows it)."""
+    session.show(session.client.resume(project, run, checkpoint, **given(fields)), show.run)
+
+
 @click.command(cls=Command)
 @click.argument("project")
 @click.argument("run")

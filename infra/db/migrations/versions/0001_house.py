@@ -138,6 +138,8 @@ def upgrade() -> None:
         sa.Column("waiting_for", sa.String(), nullable=True),
         sa.Column("log_offset", sa.BigInteger(), nullable=False),
         sa.Column("report_offset", sa.BigInteger(), nullable=False),
+        sa.Column("stop_asked_at", TIME, nullable=True),
+        sa.Column("stop_grace", DOUBLE, nullable=True),
         sa.Column("pid", sa.BigInteger(), nullable=True),
         sa.Column("start_ticks", sa.BigInteger(), nullable=True),
         sa.Column("boot_id", sa.String(), nullable=True),
