@@ -1,6 +1,7 @@
 """What every test may ask for: real databases, a real Redis, an API in this process, or a whole house of processes."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,13 @@ from tests.docker import PrivateEngine, private_engine
 from tests.house import House
 
 TEMPLATE = "tuneyard_template"
+
+
+def pytest_configure() -> None:
+    """Let signals mean the same whoever runs the tests: background jobs are born deaf to Ctrl-C, those of nohup to a hangup."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

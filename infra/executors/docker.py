@@ -14,9 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from domain.processes.ports import CannotStart, Sight, Spec
+from domain.processes.ports import CannotStart, Spec
 from infra.executors import check, rundir, shim, tree
 from infra.executors.engine import Container, Done, Engine, EngineError, NoSuchContainer, Unreachable
+from infra.executors.rundir import DirectoryReader
 
 PYTHON = ["python3", "-I", "-S", "-c"]
 OUTPUT = "TUNEYARD_OUTPUT_DIR"
@@ -24,7 +25,7 @@ OUTPUT = "TUNEYARD_OUTPUT_DIR"
 LOCALLY = "set TUNEYARD_EXECUTOR=local to train without containers"
 
 
-class DockerExecutor:
+class DockerExecutor(DirectoryReader):
     """An Executor whose commands run inside a container that is already there.
 
     `training_path` is the training directory on this host, `seen_at` where the same folder is mounted in the container.
@@ -52,18 +53,6 @@ class DockerExecutor:
             raise CannotStart(f"{error}; start it, correct DOCKER_HOST, or {LOCALLY}") from None
         except EngineError as error:
             raise CannotStart(str(error)) from None
-
-    async def look(self, directory: str) -> Sight:
-        """What is there now; an empty Sight when nothing is."""
-        return rundir.look(directory)
-
-    async def read(self, directory: str, offset: int, limit: int) -> bytes:
-        """Up to `limit` bytes of the output from `offset`; empty at the end. In a thread, since a cold disk takes its time."""
-        return await asyncio.to_thread(rundir.read_log, directory, offset, limit)
-
-    async def ask_to_stop(self, directory: str) -> None:
-        """Leave the stop file."""
-        rundir.ask_to_stop(directory)
 
     async def signal(self, directory: str, number: int) -> bool:
         """Send a signal to the command's process group, if that very command still lives; whether it was sent."""

@@ -5,11 +5,12 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 
-from domain.processes.ports import CannotStart, Sight, Spec
+from domain.processes.ports import CannotStart, Spec
 from infra.executors import check, rundir, shim, tree
+from infra.executors.rundir import DirectoryReader
 
 
-class LocalExecutor:
+class LocalExecutor(DirectoryReader):
     """An Executor whose host is this very machine and user."""
 
     async def start(self, directory: str, spec: Spec) -> None:
@@ -34,18 +35,6 @@ class LocalExecutor:
         _, reason = await launcher.communicate()
         if launcher.returncode not in {0, shim.ALREADY_STARTED}:
             raise CannotStart(reason.decode(errors="replace").strip() or f"the shim ended with {launcher.returncode}")
-
-    async def look(self, directory: str) -> Sight:
-        """What is there now; an empty Sight when nothing is."""
-        return rundir.look(directory)
-
-    async def read(self, directory: str, offset: int, limit: int) -> bytes:
-        """Up to `limit` bytes of the output from `offset`; empty at the end. In a thread, since a cold disk takes its time."""
-        return await asyncio.to_thread(rundir.read_log, directory, offset, limit)
-
-    async def ask_to_stop(self, directory: str) -> None:
-        """Leave the stop file."""
-        rundir.ask_to_stop(directory)
 
     async def signal(self, directory: str, number: int) -> bool:
         """Send a signal to the command's process group, if that very command still lives; whether it was sent."""

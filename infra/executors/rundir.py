@@ -3,6 +3,7 @@
 Looking never disturbs: the lock is probed (shared, for a moment) only after `started` is there, and the shim takes it before.
 """
 
+import asyncio
 import fcntl
 import os
 import tempfile
@@ -46,6 +47,22 @@ _SPEC = msgspec.json.Decoder(Spec)
 _CLAIM = msgspec.json.Decoder(Claim)
 _STATE = msgspec.json.Decoder(State)
 _EXIT = msgspec.json.Decoder(Exit)
+
+
+class DirectoryReader:
+    """The half of an Executor that needs nothing but the run directory, and so is the same wherever the command runs."""
+
+    async def look(self, directory: str) -> Sight:
+        """What is there now; an empty Sight when nothing is."""
+        return look(directory)
+
+    async def read(self, directory: str, offset: int, limit: int) -> bytes:
+        """Up to `limit` bytes of the output from `offset`; empty at the end. In a thread, since a cold disk takes its time."""
+        return await asyncio.to_thread(read_log, directory, offset, limit)
+
+    async def ask_to_stop(self, directory: str) -> None:
+        """Leave the stop file."""
+        ask_to_stop(directory)
 
 
 def prepare(directory: str, spec: Spec) -> None:
