@@ -12,6 +12,9 @@ from infra.settings import SettingsError, load, shown
 
 log = logging.getLogger("tuneyard.api")
 
+PATIENCE_SECONDS = 5
+"""A client that has stopped reading its download holds the server no longer than this when it stops."""
+
 
 def main() -> int:
     """Serve until told to stop; a setting that cannot work ends the start with one readable line."""
@@ -22,7 +25,14 @@ def main() -> int:
         for line in shown(settings):
             log.info("setting %s", line)
         server = uvicorn.Server(
-            uvicorn.Config(create_app(settings), host=settings.bind, port=settings.port, log_config=None, access_log=False)
+            uvicorn.Config(
+                create_app(settings),
+                host=settings.bind,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=PATIENCE_SECONDS,
+            )
         )
         server.run()
     except SettingsError as wrong:

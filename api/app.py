@@ -10,12 +10,14 @@ from litestar.types import ControllerRouterHandler
 
 from api import problems, provide
 from api.artifacts import ArtifactController
+from api.blobs import BlobController
 from api.body import LARGEST_BODY, StrictRequest
 from api.datasets import DatasetController, UploadController
 from api.docs import assets, describe_problems, openapi_config, openapi_json
 from api.events import EventController
 from api.follow import closing_at_signals
 from api.health import HealthController
+from api.hosts import HostController
 from api.parameters import note_parameters, refuse_unknown
 from api.projects import ProjectController
 from api.run_logs import RunLogController
@@ -42,6 +44,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             UploadController,
             TrainConfigController,
             TrainConfigsController,
+            HostController,
+            BlobController,
             HealthController,
             openapi_json,
             assets(),

@@ -12,6 +12,7 @@ import msgspec
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from msgspec import Struct
 
+from domain.errors import Unavailable
 from infra.queue.news import News
 
 POLL_SECONDS = 1.0
@@ -63,7 +64,10 @@ async def _messages(
     quiet = 0.0
     with news.follow(topic) as follower:
         while not closing.is_set():
-            batch = await read()
+            try:
+                batch = await read()
+            except Unavailable:
+                return  # not the end, which would have been told: whoever follows comes again
             for told in batch.told:
                 yield ServerSentEventMessage(event=told.event, id=told.id, data=msgspec.json.encode(told.data).decode())
             if batch.over:
@@ -75,7 +79,7 @@ async def _messages(
             quiet += POLL_SECONDS
             if quiet >= QUIET_SECONDS:
                 quiet = 0.0
-                yield ServerSentEventMessage(comment="still here")
+                yield ServerSentEventMessage(comment="still here", data=None)  # a comment alone; no data would be an empty event
 
 
 async def _first_of(*waits: Any) -> None:  # noqa: ANN401 - coroutines

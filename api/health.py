@@ -1,13 +1,10 @@
 """Whether the house is well: for load balancers, for operators, and for the machinery itself."""
 
-from typing import Any, Protocol
-
 from litestar import Controller, Response, get
 from msgspec import Struct
 
 from api.provide import TheCaller
-from domain.hosts import actions as hosts
-from domain.processes.ports import HasProcesses
+from domain.processes import yard
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -49,21 +46,13 @@ class HealthController(Controller):
     @get("/readyz")
     async def is_ready(self, caller: TheCaller) -> Health:
         """Say that the database answers too; 503 when it does not."""
-        await caller.world.db.read(hosts.list_hosts)
+        await caller.world.db.read(yard.seen)
         return Health()
 
     @get("/_internal/health")
     async def show_machinery(self, caller: TheCaller) -> Response[MachineryHealth]:
         """Show the state of the database, the queue and the hosts."""
-        known, living = await caller.world.db.read(_machinery)
+        hosts = await caller.world.db.read(yard.seen)
         queue = await caller.world.queue_health()
-        shown = [HostHealth(name=host.id, live=live, processes=living.get(host.id, 0)) for host, live in known]
-        return Response(MachineryHealth(database="ok", queue=queue, hosts=shown, living=sum(living.values())))
-
-
-class _Tx(hosts.Tx, HasProcesses, Protocol):
-    """What the machinery's health touches."""
-
-
-def _machinery(tx: _Tx) -> tuple[Any, dict[Any, int]]:
-    return hosts.list_hosts(tx), tx.processes.living()
+        shown = [HostHealth(name=each.host.id, live=each.live, processes=each.processes) for each in hosts]
+        return Response(MachineryHealth(database="ok", queue=queue, hosts=shown, living=sum(each.processes for each in hosts)))

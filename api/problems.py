@@ -20,6 +20,7 @@ STATUS: dict[type[errors.DomainError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.KeyReused: 422,
     errors.Unavailable: 503,
     errors.Ghost: 503,
 }

@@ -1,50 +1,29 @@
-"""Runs over HTTP: launch, list, show, and what a trainer measured."""
+"""Runs over HTTP: launch, list, show, cancel, resume, and what a trainer measured."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Controller, Request, Response, get, post
+from litestar.di import Provide
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
-from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
+from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPTED
 from msgspec import Struct
-from msgspec.structs import asdict
 
-from api.artifacts import ArtifactDetail, artifact_detail
 from api.follow import until, wanted_wait
+from api.once import RESPONSE_HEADERS, RESPONSES, TheOnce, provide_once
 from api.provide import Caller, TheCaller, WantedPage, paged
+from api.run_detail import RunCancelled, RunDetail, RunListed, run_cancelled, run_detail, run_listed
 from domain.errors import Flaw, Invalid
 from domain.runs import actions, queries
-from domain.runs.artifact import Artifact, newest_checkpoint, why_no_checkpoint
-from domain.runs.run import Metric, NewRun, Run, RunStatus, RunSummary
+from domain.runs.queries import Detail
+from domain.runs.run import Metric, NewRun, Run, RunStatus
 
 MOST_METRICS = 10_000
 """Values in one answer; `since_step` leads on."""
-
-
-class RunDetail(Run, frozen=True, kw_only=True):
-    """A run with its artifacts and, while it is queued, what it waits for."""
-
-    status_label: str
-    waiting_for: str | None
-    cancelled_at: datetime | None
-    artifacts: list[ArtifactDetail]
-
-
-class RunCancelled(RunDetail, frozen=True, kw_only=True):
-    """A run that was asked to stop: the checkpoint that was kept, or why there is none."""
-
-    checkpoint: ArtifactDetail | None
-    """The newest complete one; null while the run is still stopping."""
-    checkpoint_note: str | None
-    lost_steps: int | None
-    """Steps that were measured after the checkpoint."""
-
-
-class RunListed(RunSummary, frozen=True, kw_only=True):
-    """A run as the list shows it."""
-
-    status_label: str
 
 
 class MetricValue(Struct, frozen=True, kw_only=True):
@@ -69,14 +48,19 @@ class RunController(Controller):
 
     path = "/projects/{ref:str}/runs"
     tags = ("runs",)
+    dependencies = {"once": Provide(provide_once)}  # noqa: RUF012 - as Litestar declares it
 
-    @post()
-    async def launch_run(self, caller: TheCaller, ref: FromPath[str], data: JSONBody[NewRun | None] = None) -> RunDetail:
+    @post(responses=RESPONSES, response_headers=RESPONSE_HEADERS)
+    async def launch_run(
+        self, caller: TheCaller, once: TheOnce, ref: FromPath[str], data: JSONBody[NewRun | None] = None
+    ) -> Response[RunDetail]:
         """Queue a training; without a body it uses the project's own dataset, config and defaults."""
+        if earlier := await once.earlier():
+            return earlier.response()
         asked = data or NewRun()
         recipe = await caller.world.library.recipe(ref, asked)
-        run = await caller.db.run(actions.launch, ref, asked, recipe, template=caller.world.settings.start_command)
-        return run_detail(run, [], None, caller.language)
+        launch = partial(actions.launch, project_ref=ref, asked=asked, recipe=recipe, template=caller.world.settings.start_command)
+        return (await once.run(launch, _launched(caller.language), HTTP_201_CREATED)).response()
 
     @get()
     async def list_runs(
@@ -89,33 +73,41 @@ class RunController(Controller):
     ) -> Response[list[RunListed]]:
         """List a project's runs, newest first."""
         found = await caller.db.read(queries.list_runs, ref, status, wanted_page)
-        return paged(request, found, wanted_page, [_listed(run, caller.language) for run in found.items])
+        return paged(request, found, wanted_page, [run_listed(run, caller.language) for run in found.items])
 
     @get("/{run:str}")
     async def get_run(self, caller: TheCaller, ref: FromPath[str], run: FromPath[str]) -> RunDetail:
         """Show a run, by id or name: status, progress, latest metrics, artifacts, and why it failed if it did."""
-        return run_detail(*await caller.db.read(queries.detail, ref, run), caller.language)
+        return run_detail(await caller.db.read(queries.detail, ref, run), caller.language)
 
-    @post("/{run:str}/resume")
+    @post("/{run:str}/resume", responses=RESPONSES, response_headers=RESPONSE_HEADERS)
     async def resume_run(
         self,
         caller: TheCaller,
+        once: TheOnce,
         ref: FromPath[str],
         run: FromPath[str],
         source_artifact_id: Annotated[str, QueryParameter(description="The checkpoint to go on from, of any run of the project.")],
         data: JSONBody[NewRun | None] = None,
-    ) -> RunDetail:
+    ) -> Response[RunDetail]:
         """Queue a new run that goes on from a checkpoint; the body's values go over those of the source run."""
+        if earlier := await once.earlier():
+            return earlier.response()
         asked = data or NewRun()
         recipe, checkpoint = await caller.world.library.resumed(ref, run, source_artifact_id, asked)
         template = caller.world.settings.start_command
-        resumed = await caller.db.run(actions.launch, ref, asked, recipe, template=template, resumed_from=checkpoint)
-        return run_detail(resumed, [], None, caller.language)
+        resume = partial(actions.launch, project_ref=ref, asked=asked, recipe=recipe, template=template, resumed_from=checkpoint)
+        return (await once.run(resume, _launched(caller.language), HTTP_201_CREATED)).response()
 
-    @post("/{run:str}/cancel", responses={202: ResponseSpec(RunDetail, description="Still stopping; ask for the run again.")})
+    @post(
+        "/{run:str}/cancel",
+        responses=RESPONSES | {202: ResponseSpec(RunDetail, description="Still stopping; ask for the run again.")},
+        response_headers=RESPONSE_HEADERS,
+    )
     async def cancel_run(
         self,
         caller: TheCaller,
+        once: TheOnce,
         ref: FromPath[str],
         run: FromPath[str],
         force: Annotated[bool, QueryParameter(description="Give no grace: kill at once.")] = False,  # noqa: FBT002 - a query parameter
@@ -123,12 +115,19 @@ class RunController(Controller):
     ) -> Response[RunCancelled]:
         """Stop a run and keep its newest complete checkpoint: 200 once it has ended, 202 while it is still saving."""
         grace = timedelta(seconds=0 if force else caller.world.settings.grace_seconds)
-        asked = await caller.db.run(actions.cancel, ref, run, grace=grace)
+        cancel = partial(actions.cancel, project_ref=ref, ref=run, grace=grace)
+        asked = await once.run(cancel, _id, HTTP_202_ACCEPTED)  # said again, it waits again: what it answers is the run as it is then
         wait = wanted_wait(prefer)
-        await until(caller.world.news, asked.id, wait, lambda: _is_over(caller, asked))
-        shown = _cancelled(*await caller.db.read(queries.kept, ref, run), caller.language)
-        headers = {"Preference-Applied": f"wait={wait}"} if prefer else None
-        return Response(shown, status_code=HTTP_200_OK if shown.over else HTTP_202_ACCEPTED, headers=headers)
+        await until(caller.world.news, asked.body.decode(), wait, lambda: _is_over(caller, ref, run))
+        shown = run_cancelled(*await caller.db.read(queries.kept, ref, run), caller.language)
+        headers = {**asked.headers, **({"Preference-Applied": f"wait={wait}"} if prefer else {})}
+        return Response(shown, status_code=HTTP_200_OK if shown.finished_at else HTTP_202_ACCEPTED, headers=headers)
+
+    @post("/{run:str}/declare-dead", status_code=HTTP_200_OK)
+    async def declare_run_dead(self, caller: TheCaller, ref: FromPath[str], run: FromPath[str]) -> RunDetail:
+        """Take an operator's word that a run on a lost host will not come back; 409 while its host is alive."""
+        await caller.db.run(actions.declare_dead, ref, run)
+        return run_detail(await caller.db.read(queries.detail, ref, run), caller.language)
 
     @get("/{run:str}/metrics")
     async def list_metrics(
@@ -145,37 +144,17 @@ class RunController(Controller):
         return MetricHistory(latest=found.metrics, items=[_value(metric) for metric in items])
 
 
-async def _is_over(caller: Caller, run: Run) -> bool:
-    now, _ = await caller.db.read(queries.follow, run, 0, 0)
-    return now.over
+def _launched(language: str) -> Callable[[Run], bytes]:
+    """As a launch is answered: by nothing but what its transaction wrote, so that it can be kept there."""
+    return lambda run: msgspec.json.encode(run_detail(Detail(run=run, artifacts=[]), language))
 
 
-def _cancelled(run: Run, artifacts: list[Artifact], last_step: int | None, language: str) -> RunCancelled:
-    checkpoint = newest_checkpoint(artifacts) if run.over else None
-    note = why_no_checkpoint(artifacts) if run.over and checkpoint is None else None
-    step = checkpoint.step if checkpoint else None
-    shown: dict[str, Any] = asdict(run_detail(run, artifacts, None, language))
-    return RunCancelled(
-        **shown,
-        checkpoint=artifact_detail(checkpoint, language) if checkpoint else None,
-        checkpoint_note=note,
-        lost_steps=max(last_step - step, 0) if last_step is not None and step is not None else None,
-    )
+def _id(run: Run) -> bytes:
+    return run.id.encode()
 
 
-def run_detail(run: Run, artifacts: list[Artifact], waiting_for: str | None, language: str) -> RunDetail:
-    """Return a run as it is shown."""
-    return RunDetail(
-        **asdict(run),
-        status_label=run.status.label(language),
-        waiting_for=waiting_for,
-        cancelled_at=run.finished_at if run.status is RunStatus.cancelled else None,
-        artifacts=[artifact_detail(artifact, language) for artifact in artifacts],
-    )
-
-
-def _listed(run: RunSummary, language: str) -> RunListed:
-    return RunListed(**asdict(run), status_label=run.status.label(language))
+async def _is_over(caller: Caller, ref: str, run: str) -> bool:
+    return (await caller.db.read(queries.get, ref, run)).over
 
 
 def _step(since: int | None) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import endpoints, ingest, pages, starts
+from benchmarks import endpoints, ingest, pages, placement, starts
 from benchmarks.report import Section, show, show_missed
 
 SECTIONS: dict[str, Callable[[Path], Section]] = {
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Path], Section]] = {
     "logs": ingest.section,
     "pages": pages.section,
     "http": endpoints.section,
+    "placement": placement.section,
 }
 
 WIDTH = 140

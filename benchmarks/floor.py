@@ -23,6 +23,7 @@ from domain.runs.artifact import ArtifactType
 from domain.runs.run import RunStatus
 
 CONNECTIONS = 10
+WATCH = '{"stalled_after_seconds":1800.0,"stop_when_stalled":false,"stop_on_nan":false}'
 FIND_RUN = (
     "SELECT runs.* FROM runs JOIN projects ON projects.id = runs.project_id "
     "WHERE (projects.id = $1 OR projects.name = $1) AND (runs.id = $2 OR runs.name = $2)"
@@ -32,8 +33,8 @@ LIST_PROJECTS = "SELECT * FROM projects ORDER BY created_at DESC, id DESC LIMIT 
 COUNT_PROJECTS = "SELECT count(*) FROM projects"
 INSERT_PROJECT = (
     "INSERT INTO projects (id, name, description, objective, task_type, base_model, owner, tags, default_hyperparameters, dataset_name, "
-    "training_yaml_name, status, executor, version, run_count, created_at, updated_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+    "training_yaml_name, status, executor, watch, version, run_count, created_at, updated_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 )
 INSERT_VERSION = "INSERT INTO project_versions (project_id, number, at, by, changes) VALUES ($1, $2, $3, $4, $5)"
 INSERT_EVENT = (
@@ -48,14 +49,14 @@ COUNT_RUN = "UPDATE projects SET run_count = run_count + $1 WHERE id = $2 OR nam
 NAME_TAKEN = "SELECT id FROM runs WHERE project_id = $1 AND name = $2"
 INSERT_RUN = (
     "INSERT INTO runs (id, project_id, name, status, attempt, progress, model, dataset, hyperparameters, resources, priority, labels, "
-    "start_command, config, inputs, metrics, resumed_from, host, gpus, gpu_utilization, exit_code, failure, created_at, updated_at, "
-    "started_at, finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, "
-    "$23, $24, $25, $26)"
+    "start_command, config, inputs, metrics, resumed_from, host, gpus, watch, conditions, attempts, exit_code, failure, created_at, "
+    "updated_at, started_at, finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, "
+    "$20, $21, $22, $23, $24, $25, $26, $27, $28)"
 )
 INSERT_PROCESS = (
-    "INSERT INTO processes (id, owner_id, phase, attempt, argv, executor, resources, priority, host, waiting_for, log_offset, "
-    "report_offset, pid, start_ticks, boot_id, created_at, updated_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+    "INSERT INTO processes (id, owner_id, phase, attempt, argv, executor, resources, priority, host, folder, gpus, not_before, "
+    "log_offset, report_offset, stop_asked_at, stop_grace, pid, start_ticks, boot_id, created_at, updated_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
 )
 
 
@@ -142,14 +143,22 @@ async def create_project(state: State, data: JSONBody[ProjectBody]) -> dict[str,
     given = msgspec.structs.asdict(data)
     changes = {name: (None, value) for name, value in (given | {"status": "active"}).items() if value not in (None, [], {})}
     tags, defaults = _json(data.tags), _json(data.default_hyperparameters)
-    last = (data.dataset_name, data.training_yaml_name, "active", None, 1, 0, now, now)
+    last = (data.dataset_name, data.training_yaml_name, "active", None, WATCH, 1, 0, now, now)
     said = (data.name, data.description, data.objective, data.task_type, data.base_model, data.owner)
     async with state.pool.acquire() as connection, connection.transaction():
         await connection.execute(INSERT_PROJECT, project_id, *said, tags, defaults, *last)
         await connection.execute(INSERT_VERSION, project_id, 1, now, "local", _json(changes))
         event = _json({"name": data.name})
         await connection.fetchval(INSERT_EVENT, now, "local", "127.0.0.1", "project.created", project_id, project_id, event)
-    rest = {"executor": None, "version": 1, "run_count": 0, "created_at": now, "updated_at": now, "status_label": _LABELS["active"]}
+    rest = {
+        "executor": None,
+        "watch": msgspec.Raw(WATCH.encode()),
+        "version": 1,
+        "run_count": 0,
+        "created_at": now,
+        "updated_at": now,
+        "status_label": _LABELS["active"],
+    }
     versions = [{"number": 1, "at": now, "by": "local", "changes": changes}]
     return {"id": project_id, **given, "status": "active", **rest, "versions": versions, "runs": []}
 
@@ -191,13 +200,33 @@ async def launch_run(state: State, ref: FromPath[str], data: JSONBody[RunBody]) 
             "metrics": "{}",
             **dict.fromkeys(("resumed_from", "host")),
             "gpus": "[]",
-            **dict.fromkeys(("gpu_utilization", "exit_code", "failure")),
+            "watch": WATCH,
+            "conditions": "[]",
+            "attempts": "[]",
+            **dict.fromkeys(("exit_code", "failure")),
             "created_at": now,
             "updated_at": now,
             **dict.fromkeys(("started_at", "finished_at")),
         }
         await connection.execute(INSERT_RUN, *row.values())
-        process = (new_id("proc_"), run_id, "waiting", 1, _json(argv), None, resources, 0, *[None] * 2, 0, 0, *[None] * 3, now, now)
+        process = (
+            new_id("proc_"),
+            run_id,
+            "waiting",
+            1,
+            _json(argv),
+            None,
+            resources,
+            0,
+            *[None] * 2,
+            "[]",
+            None,
+            0,
+            0,
+            *[None] * 5,
+            now,
+            now,
+        )
         await connection.execute(INSERT_PROCESS, *process)
         event = _json({"name": name, "dataset": row["dataset"], "model": row["model"]})
         await connection.fetchval(INSERT_EVENT, now, "local", "127.0.0.1", "run.launched", run_id, project["id"], event)
@@ -205,7 +234,7 @@ async def launch_run(state: State, ref: FromPath[str], data: JSONBody[RunBody]) 
 
 
 _LABELS = {str(each): each.label("zh") for words in (ProjectStatus, RunStatus, ArtifactType) for each in words}
-_RUN_JSON = ("hyperparameters", "resources", "labels", "config", "inputs", "metrics", "gpus", "failure")
+_RUN_JSON = ("hyperparameters", "resources", "labels", "config", "inputs", "metrics", "gpus", "watch", "conditions", "attempts", "failure")
 
 
 def _run(row: Any, artifacts: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: ANN401 - a Record or a dict
@@ -213,13 +242,15 @@ def _run(row: Any, artifacts: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: 
     for name in _RUN_JSON:
         shown[name] = _raw(shown[name])
     shown["status_label"] = _LABELS[shown["status"]]
-    shown["waiting_for"] = shown["cancelled_at"] = None
+    shown["waiting"] = shown["gpu_utilization"] = shown["cancelled_at"] = None
     shown["artifacts"] = artifacts
     return shown
 
 
 def _artifact(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a Record
-    return dict(row) | {"tags": _raw(row["tags"]), "type_label": _LABELS[row["type"]]}
+    shown = dict(row) | {"tags": _raw(row["tags"]), "type_label": _LABELS[row["type"]]}
+    del shown["manifest"]
+    return shown
 
 
 def _raw(text: str | None) -> msgspec.Raw | None:

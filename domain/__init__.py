@@ -3,10 +3,12 @@
 Project    what a team wants to train: a dataset, a config, defaults. Every change is a new version.
 Dataset    uploaded files under a name; a run pins the very bytes it was launched with.
 Config     a training YAML, checked when it arrives, frozen into each run.
-Run        one training: queued → starting → running → succeeded | failed | cancelled.
+Run        one training: queued → starting → running → succeeded | failed | cancelled; `cancelling` from any live state.
 Process    a command alive on a host for an owner (a run; later a deployment). The row is the order to start it.
 Attempt    one life of a process; its run directory tells whether it started, lives, and how it ended.
 Host       a machine with a worker; its lease says which worker may speak for it.
+GPU        one of a host, held by one process or nobody, or set aside.
+Condition  something that a person should know about a living run: silent, unreachable, NaN. No state; it may pass.
 Artifact   something a run left on disk; a checkpoint says whether it is complete.
 Event      the record of one change: who, what, when, on which thing; written in the same transaction.
 Action     a plain function `(tx, …)`: one thing people or hosts may do, in one transaction.

@@ -52,6 +52,13 @@ class Conflict(DomainError):
     title = "Not possible in the present state"
 
 
+class KeyReused(DomainError):
+    """The key of an earlier request came with another one: one of the two would be lost."""
+
+    kind = "idempotency-key-reused"
+    title = "This Idempotency-Key belongs to another request"
+
+
 class TooLarge(DomainError):
     """More bytes than the setting allows."""
 

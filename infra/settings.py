@@ -37,6 +37,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where a training in a container starts; a relative one lies below the container's own working directory."""
     docker_user: Annotated[str, Meta(pattern=r"^\d+(:\d+)?$")] | None = field(default=None, name="TUNEYARD_DOCKER_USER")
     """`uid` or `uid:gid` that trainings run as in the container; the container's own user unless set."""
+    docker_mode: Literal["exec", "run"] = field(default="exec", name="TUNEYARD_DOCKER_MODE")
+    """`exec` into the running container, or `run`: a container of its own for every training."""
+    docker_image: str | None = field(default=None, name="TUNEYARD_DOCKER_IMAGE")
+    """The image of those containers."""
+    docker_mounts: str = field(default="", name="TUNEYARD_DOCKER_MOUNTS")
+    """What else they see of this host: `HOST:CONTAINER` or `HOST:CONTAINER:ro`, separated by commas."""
     max_small_file_bytes: Annotated[int, Meta(ge=0)] = field(default=64 * 1024 * 1024, name="MAX_SMALL_FILE_BYTES")
     max_yaml_bytes: Annotated[int, Meta(ge=0)] = field(default=1024 * 1024, name="MAX_YAML_BYTES")
     token: str | None = field(default=None, name="TUNEYARD_TOKEN")
@@ -50,12 +56,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     """`docker` (docker exec into the configured container) or `local` (a process of this machine; what `tuneyard up` uses)."""
     working_dir: str | None = field(default=None, name="TUNEYARD_WORKING_DIR")
     """Where a local training starts; the training directory unless set."""
+    url: str = field(default="http://127.0.0.1:8000", name="TUNEYARD_URL")
+    """Where workers and the command line reach the API; a worker needs it when it does not share the training folder."""
     host: Annotated[str, Meta(pattern=r"^[\w.-]+$")] = field(default_factory=socket.gethostname, name="TUNEYARD_HOST")
     """The name of this host, as plain as a file's; no two machines may share one."""
     address: str = field(default="127.0.0.1", name="TUNEYARD_ADDRESS")
     """Where the API reaches what is deployed on this host."""
     slots: Annotated[int, Meta(ge=0)] = field(default=8, name="TUNEYARD_SLOTS")
     """How many trainings may live on this host at once."""
+    gpus: Annotated[int, Meta(ge=0)] | None = field(default=None, name="TUNEYARD_GPUS")
+    """How many GPUs this host has, where no NVIDIA driver tells; 0 hides those it has."""
+    gpu_type: str = field(default="GPU", name="TUNEYARD_GPU_TYPE")
+    """What to call them, where no driver tells: `resources.gpu_type` of a run asks for it."""
+    retry_seconds: Annotated[float, Meta(ge=0)] = field(default=10.0, name="TUNEYARD_RETRY_SECONDS")
+    """How long a run waits for its second attempt after a failure of the infrastructure; four times as long for the third."""
     grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = field(default=60.0, name="TUNEYARD_GRACE_SECONDS")
     """How long a cancelled training may take to save and leave by itself before it is killed."""
     sweep_seconds: Annotated[float, Meta(gt=0)] = field(default=2.5, name="TUNEYARD_SWEEP_SECONDS")
@@ -95,8 +109,8 @@ def _require_words(start_command: str) -> None:
         raise SettingsError(message)
 
 
-CLIENT_ONLY = frozenset({"TUNEYARD_URL", "TUNEYARD_PYTHON"})
-"""Variables of the command line client; not the server's business."""
+CLIENT_ONLY = frozenset({"TUNEYARD_PYTHON", "TUNEYARD_FAILPOINT"})
+"""Variables that are no settings: the command line client's, and the tests'."""
 
 
 def masked(text: str) -> str:

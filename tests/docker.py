@@ -21,6 +21,9 @@ IMAGE = "nothing"
 FOLDERS = ("proc", "sys", "dev", "tmp", "etc", "sbin", "usr")
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64"}
 PYTHON = f"{sys.base_prefix}/bin/python3"
+PATH = f"{sys.base_prefix}/bin:/usr/bin:/usr/sbin"
+PROGRAMS = [f"{path}:{path}:ro" for path in sorted({"/usr", sys.base_prefix} if not sys.base_prefix.startswith("/usr/") else {"/usr"})]
+"""Mounts that give a container this machine's programs."""
 
 
 class PrivateEngine:
@@ -51,6 +54,15 @@ class PrivateEngine:
         self._process.kill()
         self._process.wait()
 
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """A time in which it is dead."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
     def stop(self) -> None:
         """End it and everything that it runs, asking nobody: after a kill in the middle of an exec it may take half a minute to answer."""
         socket = f"{self._folder}/c.sock"
@@ -72,12 +84,8 @@ class PrivateEngine:
 
     def container(self, name: str, *options: str, mounts: tuple[str, ...] = ()) -> str:
         """Start a container that has this machine's programs and these mounts, and does nothing; its name."""
-        programs = {"/usr", sys.base_prefix} if not sys.base_prefix.startswith("/usr/") else {"/usr"}
-        volumes = [word for each in (*(f"{path}:{path}:ro" for path in sorted(programs)), *mounts) for word in ("-v", each)]
-        path = f"PATH={sys.base_prefix}/bin:/usr/bin:/usr/sbin"
-        self.docker(
-            "run", "-d", "--init", "--network", "none", "--name", name, "-e", path, *volumes, *options, IMAGE, "/usr/bin/sleep", "infinity"
-        )
+        volumes = [word for each in (*PROGRAMS, *mounts) for word in ("-v", each)]
+        self.docker("run", "-d", "--init", "--network", "none", "--name", name, *volumes, *options, IMAGE, "/usr/bin/sleep", "infinity")
         return name
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
@@ -105,7 +113,7 @@ def private_engine() -> Iterator[PrivateEngine]:
                 raise
             pytest.skip(f"dockerd does not come up here: {reason}")
         try:
-            engine.docker("import", "-", IMAGE, stdin=_root_file_system())
+            engine.docker("import", "--change", f"ENV PATH={PATH}", "-", IMAGE, stdin=_root_file_system())
             yield engine
         finally:
             engine.stop()

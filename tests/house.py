@@ -1,4 +1,4 @@
-"""A whole house for tests: a real API server and a real worker as processes, on a database, a Redis and a folder of their own."""
+"""A whole house for tests: a real API server and real workers as processes, on a database, a Redis and a folder of their own."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class Part:
 
     def __init__(self, module: str, environment: dict[str, str], log: Path) -> None:
         self._command = [sys.executable, "-P", "-m", module]
-        self._environment = environment
+        self.environment = environment
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -48,7 +48,7 @@ class Part:
         """Start it in a session of its own."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True, cwd=self.log.parent
+                self._command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd=self.log.parent
             )
 
     def stop(self) -> int:
@@ -68,7 +68,7 @@ class Part:
 
 
 class House:
-    """An API and a worker; `url` answers once `start` has returned."""
+    """An API and the worker of one host, or of several; `url` answers once `start` has returned."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str | None = None, **settings: str) -> None:
         self.folder = folder
@@ -93,7 +93,9 @@ class House:
         self.environment |= settings
         self.api = Part("api", self.environment, folder / "api.log")
         self.worker = Part("workers", self.environment, folder / "worker.log")
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
+        self._others: list[Part] = []
+        headers = {"Authorization": f"Bearer {settings['TUNEYARD_TOKEN']}"} if settings.get("TUNEYARD_TOKEN") else {}
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False, headers=headers)
 
     def start(self) -> "House":
         """Start both parts and wait until the API is ready and the host has registered."""
@@ -103,6 +105,18 @@ class House:
         eventually(lambda: any(host["live"] for host in self.client.get("/_internal/health").json()["hosts"]))
         return self
 
+    def another(self, host: str, **settings: str) -> Part:
+        """Start the worker of one more host, and wait until it has registered."""
+        worker = Part("workers", self.environment | {"TUNEYARD_HOST": host} | settings, self.folder / f"worker-{host}.log")
+        self._others.append(worker)
+        worker.start()
+        eventually(lambda: self.hosts().get(host) == "live")
+        return worker
+
+    def hosts(self) -> dict[str, str]:
+        """Return the status of every host by its name."""
+        return {host["name"]: host["status"] for host in self.ok("GET", "/v1/hosts")}
+
     def ready(self) -> bool:
         """Whether the API answers and reaches its database."""
         with suppress(httpx.TransportError):
@@ -110,12 +124,14 @@ class House:
         return False
 
     def close(self) -> None:
-        """End both parts, and every training that a test left running."""
+        """End all parts, and every training that a test left running."""
         self.client.close()
-        for part in (self.worker, self.api):
+        parts = [self.worker, *self._others, self.api]
+        for part in parts:
             if part.process is not None and part.process.poll() is None:
                 part.kill()
-        end_trainings(self.training)
+        for training in {part.environment["HOST_TRAINING_PATH"] for part in parts}:
+            end_trainings(Path(training))
 
     def project(self, name: str = "项目", *, script: str = "true\n", task_type: str = "sft", **config: Any) -> str:
         """Make a project whose trainings run this bash script (its `$1` is the run's config); its name."""

@@ -98,6 +98,7 @@ def a_host(name: str = HOST, **facts: Any) -> Host:
         "lease": 1,
         "lease_until": AT,
         "slots": 8,
+        "folder": "folder",
         "executor": "local",
     }
     given["registered_at"] = AT
@@ -110,6 +111,8 @@ def a_registration(name: str = HOST, **facts: Any) -> Registration:
         "address": "127.0.0.1",
         "boot_id": "boot",
         "slots": 8,
+        "gpus": [],
+        "folder": "folder",
         "executor": "local",
         "sole": True,
         "ttl": timedelta(seconds=15),

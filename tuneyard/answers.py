@@ -38,6 +38,7 @@ class Artifact(TypedDict):
     step: NotRequired[int | None]
     complete: NotRequired[bool]
     size_bytes: int
+    sha256: NotRequired[str | None]
     tags: list[Json]
     created_at: str
 
@@ -59,8 +60,22 @@ class Run(TypedDict):
     gpus: NotRequired[list[str]]
     exit_code: NotRequired[int | None]
     failure: NotRequired[Failure | None]
-    waiting_for: NotRequired[str | None]
+    waiting: NotRequired[Json | None]
+    conditions: NotRequired[list[Json]]
     artifacts: NotRequired[list[Artifact]]
+
+
+class Host(TypedDict):
+    """A machine that trains."""
+
+    name: str
+    status: str
+    status_label: str
+    address: str
+    executor: str
+    slots: int
+    processes: int
+    gpus: list[Json]
 
 
 class Line(TypedDict):

@@ -5,7 +5,8 @@
         for line in tuneyard.follow("my-project", run["name"]):
             print(line["message"])
 
-No call is repeated behind the caller's back, except that a follower whose connection breaks goes on where it was.
+What no server answers is sent again, for a short time, where that is safe: launch, cancel and resume carry a key by which the server
+knows them again, so that each is done once. A follower whose connection breaks goes on where it was. Nothing else is repeated.
 """
 
 import json
@@ -13,20 +14,25 @@ import os
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
+from uuid import uuid4
 
 import httpx
 from httpx_sse import SSEError, connect_sse
 
-from tuneyard.answers import Artifact, Dataset, Json, Line, LogPage, Metric, Project, Run
+from tuneyard.answers import Artifact, Dataset, Host, Json, Line, LogPage, Metric, Project, Run
+from tuneyard.download import WrongSum, download
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 OVER = frozenset({"succeeded", "failed", "cancelled"})
 """The states that a run never leaves."""
 QUIET_SECONDS = 45.0
 """A live stream says something every 15 seconds; after three times that it is dead."""
+INSISTING_SECONDS = 10.0
+"""After the first failure: a server that is restarted answers again within this, and people wait no longer for one that is not there."""
 LARGEST_PAGE = 500
 HTTP_UNAVAILABLE = 503
 
@@ -160,20 +166,42 @@ class Client:
 
     def launch(self, project: str, **body: Any) -> Run:  # noqa: ANN401 - the API's fields
         """Start a run: name, model, dataset, hyperparameters, resources, priority, labels; nothing is required."""
-        run: Run = self.call("POST", _path("projects", project, "runs"), json=body)
-        return run
+        return self._once(_path("projects", project, "runs"), json=body)
 
     def cancel(self, project: str, run: str, *, force: bool = False) -> Run:
         """Stop a run and keep its newest complete checkpoint; `cancelled` when it has ended within ten seconds, else `cancelling`."""
         path = _path("projects", project, "runs", run, "cancel")
-        answer: Run = self.call("POST", path, params={"force": "true"} if force else None)
-        return answer
+        return self._once(path, params={"force": "true"} if force else None)
 
     def resume(self, project: str, run: str, checkpoint: str, **body: Any) -> Run:  # noqa: ANN401 - the API's fields
         """Start a new run that goes on from a checkpoint; the body's values go over those of the source run."""
         path = _path("projects", project, "runs", run, "resume")
-        answer: Run = self.call("POST", path, params={"source_artifact_id": checkpoint}, json=body)
-        return answer
+        return self._once(path, params={"source_artifact_id": checkpoint}, json=body)
+
+    def declare_dead(self, project: str, run: str) -> Run:
+        """Say that a run on a lost host will not come back."""
+        found: Run = self.call("POST", _path("projects", project, "runs", run, "declare-dead"))
+        return found
+
+    def hosts(self) -> list[Host]:
+        """The hosts with their GPUs."""
+        found: list[Host] = self.call("GET", "/v1/hosts")
+        return found
+
+    def drain(self, host: str) -> Host:
+        """Let nothing new be placed on a host."""
+        found: Host = self.call("POST", _path("v1", "hosts", host, "drain"))
+        return found
+
+    def undrain(self, host: str) -> Host:
+        """Let a host be used again."""
+        found: Host = self.call("POST", _path("v1", "hosts", host, "undrain"))
+        return found
+
+    def return_gpu(self, host: str, number: int) -> Host:
+        """Give a GPU again that was set aside."""
+        found: Host = self.call("POST", _path("v1", "hosts", host, "gpus", str(number), "return"))
+        return found
 
     def runs(self, project: str, *, limit: int | None = None, **wanted: str) -> list[Run]:
         """Return the runs of a project, newest first; `wanted` filters: status."""
@@ -188,6 +216,20 @@ class Client:
         """What a run left on disk."""
         items: list[Artifact] = self.call("GET", _path("projects", project, "runs", run, "artifacts"))["items"]
         return items
+
+    def fetch(self, project: str, run: str, artifact: str, output: Path = Path()) -> Path:
+        """Fetch a complete artifact into a file or an existing folder: a file as it is, checked by its sum, a folder as a tar."""
+        path = _path("projects", project, "runs", run, "artifacts", artifact, "content")
+        try:
+            return download(self._http, path, output)
+        except httpx.HTTPStatusError as refused:
+            raise _refusal(refused.response) from None
+        except httpx.HTTPError as problem:
+            raise Unreachable(f"the server at {self.url} broke off ({_words(problem)}); fetched again, it goes on from there") from problem
+        except WrongSum as wrong:
+            raise TuneyardError(str(wrong)) from None
+        except OSError as problem:
+            raise TuneyardError(f"{output} cannot be written: {problem.strerror}") from problem
 
     def metrics(self, project: str, run: str, **wanted: str | int) -> list[Metric]:
         """The history of a run's metrics; `wanted` may hold name and since_step. One answer holds 10,000 values, the oldest."""
@@ -235,6 +277,22 @@ class Client:
                 if found["status"] in OVER:
                     return
             time.sleep(0.4)
+
+    def _once(self, path: str, **options: Any) -> Run:  # noqa: ANN401 - httpx's own
+        """POST, again while no answer comes or the server cannot serve: under one key, so that it is done once however often it arrives."""
+        key = {"Idempotency-Key": f'"{uuid4()}"'}
+        end, pause = inf, 0.1
+        while True:
+            try:
+                run: Run = self.call("POST", path, headers=key, **options)
+            except Unreachable:
+                end = min(end, time.monotonic() + INSISTING_SECONDS)
+                if time.monotonic() + pause > end:
+                    raise
+            else:
+                return run
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
 
     def _stream(self, path: str, after: int | None) -> Iterator[tuple[str, Line]]:
         """Each event of one connection, which may end at any time."""

@@ -54,8 +54,8 @@ class View:
             text.append(part)
         if self._losses:
             text.append(f"  loss {show.number(self._losses[-1])} {show.sparkline(self._losses, 24)}")
-        elif waiting := self._run.get("waiting_for"):
-            text.append(f"  {waiting}", style="yellow")
+        elif waiting := self._run.get("waiting"):
+            text.append(f"  {waiting['text']}", style="yellow")
         return text
 
 

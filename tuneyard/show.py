@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tuneyard.answers import Artifact, Dataset, Json, Line, Metric, Project, Run
+from tuneyard.answers import Artifact, Dataset, Host, Json, Line, Metric, Project, Run
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDE = 200
@@ -21,6 +21,9 @@ STYLES = {
     "succeeded": "green",
     "active": "green",
     "ready": "green",
+    "live": "green",
+    "draining": "yellow",
+    "lost": "red",
     "running": "cyan",
     "starting": "cyan",
     "cancelling": "yellow",
@@ -105,6 +108,15 @@ def configs(found: Iterable[Json]) -> Table:
     return _table(["path", "size", "uploaded"], rows)
 
 
+def hosts(found: Iterable[Host]) -> Table:
+    """Hosts, one per line, with who holds which GPU."""
+    rows = (
+        [each["name"], status(each), each["address"], each["executor"], f"{each['processes']}/{each['slots']}", _gpus(each["gpus"])]
+        for each in found
+    )
+    return _table(["name", "status", "address", "executor", "processes", "GPUs"], rows)
+
+
 def runs(found: Iterable[Run]) -> Table:
     """Runs, one per line."""
     rows = ([each["id"], each["name"], status(each), bar(each["progress"], 12), clock(each["started_at"])] for each in found)
@@ -114,7 +126,11 @@ def runs(found: Iterable[Run]) -> Table:
 def run(found: Run) -> Table:
     """One run, a field per line, and why it failed or waits."""
     fields: Json = {"id": found["id"], "name": found["name"], "status": status(found), "progress": bar(found["progress"], 24)}
-    for name in ("waiting_for", "host", "gpus", "dataset", "model", "resumed_from", "exit_code"):
+    if waiting := found.get("waiting"):
+        fields["waiting"] = f"{waiting['position']}. {waiting['text']}"
+    for condition in found.get("conditions", []):
+        fields[condition["name_label"]] = f"{condition['reason']} ({clock(condition['since'])})"
+    for name in ("host", "gpus", "dataset", "model", "resumed_from", "exit_code"):
         fields[name.replace("_", " ")] = found.get(name)
     fields["started"], fields["finished"] = clock(found["started_at"]), clock(found.get("finished_at"))
     if (taken := seconds(found)) is not None:
@@ -211,6 +227,15 @@ def _fields(fields: Json) -> Table:
         shown = value if isinstance(value, str | Text) else json.dumps(value, ensure_ascii=False)
         table.add_row(Text(name), shown if isinstance(shown, Text) else Text(shown))
     return table
+
+
+def _gpus(gpus: list[Json]) -> str:
+    """Each GPU by its number: who holds it, or why nobody may."""
+    return "\n".join(f"{each['number']} {each['type']}: {_use(each)}" for each in gpus)
+
+
+def _use(gpu: Json) -> str:
+    return f"set aside, {gpu['set_aside']}" if gpu["set_aside"] else gpu["holder"] or "free"
 
 
 def _files(found: Dataset) -> str:

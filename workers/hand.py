@@ -1,9 +1,11 @@
 """What a worker has in hand: the world, the host it speaks for, and the ways to run commands there."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
 
+from domain.hosts.gpu import SeenGpu
 from domain.ids import HostName
 from domain.processes.ports import CannotStart, Executor
 from domain.processes.process import Process
@@ -26,6 +28,8 @@ class Hand(Struct, frozen=True, kw_only=True):
     settings: Settings
     speaker: Speaker
     executors: dict[str, Executor]
+    gpus: Callable[[], list[SeenGpu]]
+    """Looks at this host's GPUs."""
 
     @property
     def root(self) -> Path:

@@ -15,6 +15,8 @@ from domain.processes import actions as processes
 from infra import tasks
 from workers import runs
 from workers.hand import Hand
+from workers.janitor import tidy
+from workers.sums import keep_summing
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,11 @@ class Supervisor:
 
     async def run(self) -> None:
         """Work until cancelled, or until another worker speaks for this host (Ghost)."""
-        beating, sweeping = asyncio.create_task(self._beat()), asyncio.create_task(self._sweep())
+        parts = [asyncio.create_task(part) for part in (self._beat(), self._sweep(), keep_summing(self._hand), tidy(self._hand.db))]
         try:
             await self._ghost.wait()
         finally:
-            await tasks.end([beating, sweeping, *self._lives.values()])
+            await tasks.end([*parts, *self._lives.values()])
         message = f"another worker speaks for host {self._hand.speaker.name} now; this one lets go"
         raise Ghost(message)
 
@@ -63,7 +65,7 @@ class Supervisor:
     async def _sweep(self) -> None:
         while True:
             try:
-                await self._hand.db.run(processes.place)
+                await self._hand.db.run(processes.sweep, self._hand.speaker.name)
                 for process in await self._hand.db.read(processes.on_hand, self._hand.speaker.name):
                     self.look(process.id)
             except DomainError as problem:
@@ -80,7 +82,8 @@ class Supervisor:
     async def _check_lease(self) -> None:
         speaker = self._hand.speaker
         try:
-            await self._hand.db.run(hosts.beat, speaker.name, speaker.lease, timedelta(seconds=self._hand.settings.lease_seconds))
+            ttl = timedelta(seconds=self._hand.settings.lease_seconds)
+            await self._hand.db.run(hosts.beat, speaker.name, speaker.lease, ttl, self._hand.gpus())
         except Ghost:
             self._ghost.set()
         except DomainError as problem:

@@ -1,1 +1,1 @@
-"""Access: who a caller is and what they may do."""
+"""Access: who a caller is, what they may do, and what they were answered when they asked before."""

@@ -4,7 +4,17 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from domain.hosts.gpu import SeenGpu
 from domain.ids import HostName
+from domain.words import Word
+
+
+class HostStatus(Word):
+    """Whether anything can be placed on a host."""
+
+    live = ("live", "在线", "Live")
+    draining = ("draining", "排空中", "Draining")
+    lost = ("lost", "失联", "Unreachable")
 
 
 class Host(Struct, frozen=True, kw_only=True):
@@ -21,7 +31,10 @@ class Host(Struct, frozen=True, kw_only=True):
     """By the database's clock."""
     slots: int
     """How many processes may live there at once."""
+    folder: str
+    """The id of its training folder; hosts that share the folder share the id."""
     accepting: bool = True
+    """False while it is drained: what runs there goes on, nothing new is placed."""
     executor: str
     """What runs its trainings unless a project says otherwise."""
     registered_at: datetime
@@ -38,6 +51,9 @@ class Registration(Struct, frozen=True, kw_only=True):
     address: str
     boot_id: str
     slots: int
+    gpus: list[SeenGpu]
+    folder: str
+    """The id of its training folder."""
     executor: str
     sole: bool
     """Whether it holds the flock of the host's folder: no other worker of this machine lives."""

@@ -1,4 +1,4 @@
-"""What hosts do with processes: place the waiting ones, take a start, see one alive, store its output, end it.
+"""What hosts do with processes: place the waiting ones, take a start, see one alive, store its output, end it or let it begin again.
 
 Every write of a worker holds its host's lease; who has lost it is a ghost and changes nothing.
 """
@@ -17,9 +17,7 @@ from domain.processes.log import Written, append
 from domain.processes.placement import place as decide
 from domain.processes.ports import HasProcesses, Sight
 from domain.processes.process import Phase, Process
-
-MOST_AT_ONCE = 1_000
-"""Waiting processes considered in one placement; the rest follow in the next sweep."""
+from domain.processes.yard import places, seen
 
 
 class Tx(Transaction, HasProcesses, HasHosts, HasEvents, Protocol):
@@ -41,28 +39,36 @@ class Speaker(Protocol):
 
 
 def place(tx: Tx) -> int:
-    """Give waiting processes to live hosts and ring those; how many were placed. The others say why they wait."""
+    """Give waiting processes to live hosts and ring those; how many were placed."""
     tx.processes.lock_placement()
-    hosts = [host for host, live in tx.hosts.all() if live]
-    _take_back(tx, {host.id for host in hosts})
-    living = tx.processes.living()
-    full = all(living.get(host.id, 0) >= host.slots for host in hosts)
-    waiting = {process.id: process for process in tx.processes.unplaced(MOST_AT_ONCE, unexplained=full)}
-    decisions = decide(waiting.values(), hosts, living)
-    for decision in decisions:
-        if decision.host is not None:
-            tx.processes.save(waiting[decision.process_id].to(Phase.placed, tx.now, host=decision.host, waiting_for=None))
-            tx.wake(decision.host, LookAtProcess(decision.process_id))
-    told = [
-        (each.process_id, each.reason) for each in decisions if each.host is None and each.reason != waiting[each.process_id].waiting_for
-    ]
-    tx.processes.explain(told)
-    return sum(decision.host is not None for decision in decisions)
+    _take_back(tx, {host.id for host, live in tx.hosts.all() if live})
+    wishes = tx.processes.wishes(tx.now)
+    decisions = decide(wishes, places(seen(tx))) if wishes else []
+    placed = 0
+    for each in decisions:
+        if tx.processes.give(each.process_id, each.host, [gpu.device for gpu in each.gpus]):
+            tx.gpus.grant(each.process_id, each.gpus)
+            tx.wake(each.host, LookAtProcess(each.process_id))
+            placed += 1
+    return placed
+
+
+def sweep(tx: Tx, host: HostName) -> int:
+    """Place what nobody placed: an attempt that is due by now, an order whose server died after its commit.
+
+    Of all hosts that live, the first by name sees to it; a thousand need not each look.
+    """
+    return place(tx) if tx.hosts.first_live() == host else 0
 
 
 def on_hand(tx: Tx, host: HostName) -> list[Process]:
     """Everything this host must see to."""
     return tx.processes.on(host)
+
+
+def ended_since(tx: Tx, host: HostName, moment: datetime) -> list[Process]:
+    """Everything that was on this host and ended at that moment or later."""
+    return tx.processes.ended_since(host, moment)
 
 
 def take(tx: Tx, process_id: ProcessId, speaker: Speaker) -> Process:
@@ -118,10 +124,31 @@ def get(tx: Tx, process_id: ProcessId) -> Process | None:
     return tx.processes.get(process_id)
 
 
+def again(tx: Tx, process: Process, *, after: timedelta, folder: str | None) -> Process:
+    """Let a process whose attempt is over wait for its next one; `folder` is the training folder that it needs then."""
+    process = process.again(tx.now, after=after, folder=folder)
+    tx.processes.save_again(process)
+    tx.gpus.release(process.id)
+    tx.place_later()
+    return process
+
+
+def freed(tx: Tx, process_id: ProcessId, speaker: Speaker, left: list[int]) -> Process:
+    """Free the GPUs of a process that is verified dead; those on which something would not die (`left`, pids) are set aside."""
+    process = held(tx, process_id, speaker)
+    if left:
+        tx.gpus.set_aside(process_id, f"pids {', '.join(map(str, left))} of process {process_id} could not be killed")
+    else:
+        tx.gpus.release(process_id)
+        tx.place_later()
+    return process
+
+
 def end(tx: Tx, process: Process) -> Process:
-    """Mark the process as over; its place on the host is free for the next."""
+    """Mark the process as over; its place on the host, and what it held there, are free for the next."""
     process = process.to(Phase.over, tx.now)
     tx.processes.save(process)
+    tx.gpus.release(process.id)
     tx.place_later()
     record(tx, "process.ended", process.id, owner=process.owner_id, host=process.host, attempt=process.attempt)
     return process
@@ -144,4 +171,5 @@ def _take_back(tx: Tx, live: set[HostName]) -> None:
     """Let those wait again that were placed where no worker speaks any more; none of them has begun."""
     for process in tx.processes.untaken():
         if process.host not in live:
-            tx.processes.save(process.to(Phase.waiting, tx.now, host=None))
+            tx.gpus.release(process.id)
+            tx.processes.save(process.to(Phase.waiting, tx.now, host=None, gpus=[]))

@@ -4,12 +4,14 @@ An executor places the shim and reads its run directory; it decides nothing. One
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
 
 from domain.ids import HostName, ProcessId
 from domain.processes.log import LogChunk
+from domain.processes.placement import Wish
 from domain.processes.process import Process
 
 
@@ -56,8 +58,28 @@ class Sight(Struct, frozen=True, kw_only=True):
     """Bytes in out.log."""
 
 
+class Cause(Struct, frozen=True, kw_only=True):
+    """What ended an attempt against its will, as far as there is evidence."""
+
+    out_of_memory: bool = False
+    """The kernel killed it because its memory, or its container's, ran out."""
+    reason: str
+    """One sentence without a full stop."""
+
+
 class CannotStart(Exception):
-    """The executor refuses, with the reason in words; nothing of the attempt runs."""
+    """The executor refuses, with the reason in words; nothing of the attempt runs.
+
+    `passing` says that what is in the way may pass by itself, so that another attempt is worth it.
+    """
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
+class BadInput(CannotStart):
+    """What the command would read is not what it was launched with."""
 
 
 class Executor(Protocol):
@@ -87,6 +109,18 @@ class Executor(Protocol):
         """SIGKILL all that is left of the attempt, in whichever session it hides; the pids that would not go (none: verified dead)."""
         ...
 
+    async def shim_lives(self, directory: str) -> bool | None:
+        """Whether the shim that would record the exit still lives; None when that cannot be seen. Too dear for every look."""
+        ...
+
+    async def command_lives(self, directory: str) -> bool | None:
+        """Whether the command itself still lives, not only what it started; None when that cannot be seen. Too dear for every look."""
+        ...
+
+    async def cause(self, directory: str) -> Cause | None:
+        """What killed an attempt that is over and did not end well; None when nothing shows it, or it ended by itself."""
+        ...
+
 
 class Processes(Protocol):
     """The processes."""
@@ -111,8 +145,12 @@ class Processes(Protocol):
         """Keep a changed one; Conflict when the row has meanwhile gone further."""
         ...
 
-    def explain(self, reasons: list[tuple[ProcessId, str | None]]) -> None:
-        """Say why each of these waits, unless it does not wait any more."""
+    def save_again(self, process: Process) -> None:
+        """Keep one that begins its next attempt; Conflict when it is over, or has begun that attempt already."""
+        ...
+
+    def give(self, process_id: ProcessId, host: HostName, gpus: list[str]) -> bool:
+        """Place a waiting one; False when it does not wait any more."""
         ...
 
     def advance(self, process: Process, *, to: int, report_to: int) -> bool:
@@ -123,8 +161,12 @@ class Processes(Protocol):
         """Let no other placement run until the transaction ends."""
         ...
 
-    def unplaced(self, limit: int, *, unexplained: bool) -> list[Process]:
-        """Those that wait for a host, highest priority first, then oldest; or only those of them that do not know why yet."""
+    def wishes(self, now: datetime) -> list[Wish]:
+        """What all that wait may be given now, highest priority first, then oldest; who waits for a later attempt is not among them."""
+        ...
+
+    def ahead_of(self, process: Process, limit: int) -> tuple[list[Wish], int]:
+        """The first of those that come before this one, and how many there are."""
         ...
 
     def untaken(self) -> list[Process]:
@@ -133,6 +175,14 @@ class Processes(Protocol):
 
     def living(self) -> dict[HostName, int]:
         """How many processes each host has on its hands."""
+        ...
+
+    def ended_since(self, host: HostName, moment: datetime) -> list[Process]:
+        """Those over on this host that changed last at that moment or later."""
+        ...
+
+    def owners(self) -> dict[ProcessId, str]:
+        """Whose process each is that hosts have on their hands."""
         ...
 
     def on(self, host: HostName) -> list[Process]:

@@ -52,8 +52,12 @@ class Process(Struct, frozen=True, kw_only=True):
     resources: Resources
     priority: int = 0
     host: HostName | None = None
-    waiting_for: str | None = None
-    """Why no host has it yet, in words."""
+    folder: str | None = None
+    """The training folder that it must find there, by its id; None: any host will do."""
+    gpus: list[str] = []
+    """The devices that it was given there, as CUDA_VISIBLE_DEVICES calls them."""
+    not_before: datetime | None = None
+    """When another attempt is due; None: as soon as there is room."""
     log_offset: int = 0
     """Bytes of its output that are stored; moves in the transaction that stores them."""
     report_offset: int = 0
@@ -74,6 +78,26 @@ class Process(Struct, frozen=True, kw_only=True):
             message = f"a process that is {self.phase} cannot become {phase}"
             raise Conflict(message, process=self.id)
         return replace(self, phase=phase, updated_at=at, **facts)
+
+    def again(self, at: datetime, *, after: timedelta, folder: str | None) -> Self:
+        """Return the process waiting for its next attempt, which has a run directory of its own; Conflict when it is over."""
+        if self.phase is Phase.over:
+            message = "a process that is over has no further attempt"
+            raise Conflict(message, process=self.id)
+        return replace(
+            self,
+            phase=Phase.waiting,
+            attempt=self.attempt + 1,
+            host=None,
+            folder=folder,
+            gpus=[],
+            not_before=at + after,
+            log_offset=0,
+            pid=None,
+            start_ticks=None,
+            boot_id=None,
+            updated_at=at,
+        )
 
     def asked_to_stop(self, at: datetime, grace: timedelta) -> Self:
         """Return the process with the wish to stop; asking again can only shorten the grace."""

@@ -8,6 +8,7 @@ from msgspec.structs import asdict, replace
 
 from domain.errors import Conflict, Flaw, Invalid
 from domain.ids import ProjectId, looks_like_id
+from domain.training.watch import Watch
 from domain.words import Word
 
 
@@ -42,6 +43,8 @@ class ProjectCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     training_yaml_name: str | None = None
     status: ProjectStatus | None = None
     executor: ExecutorName | None = None
+    watch: Watch = Watch()
+    """What to watch for while its trainings run."""
 
 
 class ProjectChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +62,7 @@ class ProjectChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training_yaml_name: str | UnsetType | None = UNSET
     status: ProjectStatus | UnsetType = UNSET
     executor: ExecutorName | UnsetType | None = UNSET
+    watch: Watch | UnsetType = UNSET
 
     def given(self) -> dict[str, Any]:
         """Return only what the caller said."""
@@ -81,6 +85,7 @@ class Project(Struct, frozen=True, kw_only=True):
     training_yaml_name: str | None = None
     status: ProjectStatus
     executor: ExecutorName | None = None
+    watch: Watch = Watch()
     version: int = 1
     run_count: int = 0
     created_at: datetime
@@ -152,7 +157,7 @@ def difference(before: Project | None, after: Project) -> dict[str, Any]:
     return {
         field: [old.get(field), value]
         for field, value in asdict(after).items()
-        if field not in unchanging and value != old.get(field) and not (before is None and value in (None, [], {}))
+        if field not in unchanging and value != old.get(field) and not (before is None and value in (None, [], {}, Watch()))
     }
 
 

@@ -1,9 +1,10 @@
-"""What people and hosts may do to a run: launch it; take it, see it begin, store what it says, register what it left, end it."""
+"""What people and hosts may do to a run: launch, cancel and tag it; take it, follow it, note what is the matter, end it or try again."""
 
 import shlex
 from datetime import timedelta
 from math import isfinite
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from msgspec.structs import replace
 
@@ -13,18 +14,21 @@ from domain.errors import Conflict, Invalid, NotFound
 from domain.events.actions import record
 from domain.events.ports import HasEvents
 from domain.hosts.ports import HasHosts
-from domain.ids import ArtifactId, ProcessId, RunId, new_id
+from domain.ids import ArtifactId, HostName, ProcessId, RunId, new_id
 from domain.processes import actions as processes
 from domain.processes.actions import Speaker
+from domain.processes.condition import PASSING, Condition, ConditionName
 from domain.processes.ports import HasProcesses, Sight
 from domain.processes.process import Phase, Process
 from domain.projects.actions import unknown
 from domain.projects.ports import HasProjects
 from domain.projects.project import Project, name_flaws
 from domain.runs import queries
-from domain.runs.artifact import Artifact, ArtifactType, Found, NewTag
+from domain.runs.artifact import DELETED, Artifact, ArtifactType, Found, Look, NewTag, Summed, newest_checkpoint
+from domain.runs.attempt import Attempt
 from domain.runs.command import start_argv
-from domain.runs.ending import Ending
+from domain.runs.ending import Ending, last_words
+from domain.runs.failure import Failure, FailureClass
 from domain.runs.ports import HasRuns
 from domain.runs.recipe import Recipe
 from domain.runs.run import Metric, NewRun, Run, RunStatus
@@ -60,12 +64,13 @@ def launch(tx: Tx, project_ref: str, asked: NewRun, recipe: Recipe, *, template:
         start_command=shlex.join(argv),
         config=recipe.config,
         inputs=recipe.inputs,
+        watch=project.watch,
         resumed_from=resumed_from,
         created_at=tx.now,
         updated_at=tx.now,
     )
     tx.runs.add(run)
-    tx.processes.add(_process(run, project, argv))
+    tx.processes.add(_process(run, project, argv, recipe.folder))
     told = {"name": run.name, "dataset": run.dataset, "model": run.model}
     record(tx, "run.launched", run.id, project=project.id, **told, **({"resumed_from": resumed_from} if resumed_from else {}))
     tx.place_later()
@@ -77,7 +82,7 @@ def take(tx: Tx, process_id: ProcessId, speaker: Speaker) -> tuple[Run, Process]
     run = _owner(tx, process_id)
     process = processes.take(tx, process_id, speaker)
     if run.status is RunStatus.queued:
-        run = _move(tx, run, RunStatus.starting, host=speaker.name, attempt=process.attempt)
+        run = _move(tx, run, RunStatus.starting, host=speaker.name, gpus=process.gpus)
     return run, process
 
 
@@ -88,7 +93,7 @@ def began(tx: Tx, process_id: ProcessId, speaker: Speaker, sight: Sight) -> Run:
     if run.status is not RunStatus.starting:
         return run
     processes.note(tx, process, f"训练进程已启动 training started · host {speaker.name} · pid {sight.pid}")
-    return _move(tx, run, RunStatus.running, started_at=tx.now, progress=STARTED)
+    return _move(tx, run, RunStatus.running, started_at=run.started_at or tx.now, progress=max(run.progress, STARTED))
 
 
 def cancel(tx: Tx, project_ref: str, ref: str, *, grace: timedelta) -> Run:
@@ -99,19 +104,68 @@ def cancel(tx: Tx, project_ref: str, ref: str, *, grace: timedelta) -> Run:
     if run.over:
         message = f"run {run.name} has {run.status} already; there is nothing to cancel"
         raise Conflict(message, run=run.id)
-    process = tx.processes.lock(tx.processes.of(run.id).id)
-    if process is not None:
-        processes.stop(tx, process, grace=grace)
-    if run.status is RunStatus.queued:
-        return _move(tx, run, RunStatus.cancelled, finished_at=tx.now)
-    return run if run.status is RunStatus.cancelling else _move(tx, run, RunStatus.cancelling)
+    return _cancel(tx, run, _process_of(tx, run), grace)
+
+
+def noted(
+    tx: Tx, process_id: ProcessId, speaker: Speaker, name: ConditionName, reason: str | None, *, stop_after: timedelta | None = None
+) -> Run:
+    """Note what is the matter with a run, or (no reason) that it has passed; with `stop_after` it is let save and stopped, too."""
+    run = _owner(tx, process_id)
+    process = processes.held(tx, process_id, speaker)
+    if run.over or run.has(name) is (reason is not None):
+        return run
+    run = run.without(name) if reason is None else run.with_condition(Condition(name=name, reason=reason, since=tx.now))
+    tx.runs.save(run)
+    if reason is not None:
+        processes.note(tx, process, reason, level="WARNING")
+    record(tx, f"run.{name}", run.id, project=run.project_id, reason=reason)
+    tx.tell(run.id)
+    return run if stop_after is None or run.status is RunStatus.cancelling else _cancel(tx, run, process, stop_after)
+
+
+def freed(tx: Tx, process_id: ProcessId, speaker: Speaker, left: list[int]) -> Run:
+    """Free what a run held once all of it is verified dead; pids that would not die (`left`) stay in sight as a condition."""
+    run = _owner(tx, process_id)
+    processes.freed(tx, process_id, speaker, left)
+    if not left or run.has(ConditionName.unkillable):
+        return run
+    pids = ", ".join(map(str, left))
+    reason = f"pids {pids} cannot be killed; the GPUs they may hold are set aside until they are returned, or the host restarts"
+    return noted(tx, process_id, speaker, ConditionName.unkillable, reason)
+
+
+def declare_dead(tx: Tx, project_ref: str, ref: str) -> Run:
+    """Take an operator's word that a run on a lost host will not come back; Conflict while its host is alive.
+
+    What may still live there is killed by the host's next worker before anything new is placed there.
+    """
+    run = tx.runs.lock(queries.get(tx, project_ref, ref).id)
+    if run is None or run.over or run.host is None:
+        message = "only a run that has a host and has not ended can be declared dead"
+        raise Conflict(message, run=ref)
+    known = tx.hosts.get(run.host)
+    if known and known[1]:
+        message = f"host {run.host} is alive: its worker knows better whether the run lives; cancel the run instead"
+        raise Conflict(message, run=run.id)
+    processes.end(tx, _process_of(tx, run))
+    reason = (
+        f"declared dead by {tx.actor}: host {run.host} has not been heard of since {known[0].lease_until:%Y-%m-%d %H:%M:%S} UTC"
+        if known
+        else ""
+    )
+    failure = Failure(failure_class=FailureClass.infrastructure, reason=reason)
+    last = Attempt(number=run.attempt, host=run.host, started_at=None, ended_at=tx.now, failure=failure)
+    if run.status is RunStatus.cancelling:
+        return _over(tx, run, RunStatus.cancelled, last, None)
+    return _over(tx, run, RunStatus.failed, last, failure)
 
 
 def said(tx: Tx, process_id: ProcessId, speaker: Speaker, words: Said) -> Process:
     """Store what a run's trainer said: lines, metrics, progress, and the offset behind them, all in one transaction."""
     run = _owner(tx, process_id)
     process = processes.held(tx, process_id, speaker)
-    if process.log_offset != words.first_byte:
+    if (process.attempt, process.log_offset) != (words.attempt, words.first_byte):
         return process
     processes.store(tx, process, words.lines, seen_at=words.seen_at, end_byte=words.end_byte, report_end=words.report_end)
     tx.metrics.add(_metrics(run, words))
@@ -123,27 +177,31 @@ def said(tx: Tx, process_id: ProcessId, speaker: Speaker, words: Said) -> Proces
     return replace(process, log_offset=words.end_byte, report_offset=words.report_end)
 
 
-def found(tx: Tx, process_id: ProcessId, speaker: Speaker, findings: list[Found], root: str) -> list[Artifact]:
-    """Register what lies in a run's output folder (`root`, a URI); what is known already keeps its id."""
+def found(tx: Tx, process_id: ProcessId, speaker: Speaker, look: Look) -> list[Artifact]:
+    """Register what lies in a run's output folder: what is known keeps its id, what is gone is no more complete."""
     run = _owner(tx, process_id)
     processes.held(tx, process_id, speaker)
-    return _register(tx, run, findings, root)
+    return _register(tx, run, look)
 
 
-def ended(tx: Tx, process_id: ProcessId, speaker: Speaker, ending: Ending) -> Run:
-    """Settle a run: artifacts registered and the status terminal in one transaction. Repeating it changes nothing."""
+def ended(tx: Tx, process_id: ProcessId, speaker: Speaker, ending: Ending, *, backoff: timedelta) -> Run:
+    """Settle an attempt: artifacts registered and the status terminal, or the next attempt queued, in one transaction.
+
+    Repeating it changes nothing. `backoff` is the pause before the second attempt; before the third it is four times as long.
+    """
     run = _owner(tx, process_id)
     process = processes.held(tx, process_id, speaker)
-    if process.phase is Phase.over:
+    if process.phase is Phase.over or process.attempt != ending.attempt:
         return run
-    _register(tx, run, ending.findings, ending.root)
+    _register(tx, run, ending.look)
     if run.status is RunStatus.starting and ending.began:
-        run = _move(tx, run, RunStatus.running, started_at=tx.now)
+        run = _move(tx, run, RunStatus.running, started_at=run.started_at or tx.now)
     status, failure = ending.verdict(run, tx.logs.last(run.id))
-    processes.note(tx, process, ending.last_words(status), level="INFO" if status is RunStatus.succeeded else "ERROR")
+    if failure is not None and ending.deserves_another(failure):
+        return _again(tx, run, process, ending.record(run, tx.now, failure), backoff * 4 ** (process.attempt - 1))
+    processes.note(tx, process, last_words(status, failure), level="INFO" if status is RunStatus.succeeded else "ERROR")
     processes.end(tx, process)
-    progress_then = 1.0 if status is RunStatus.succeeded else run.progress
-    return _move(tx, run, status, finished_at=tx.now, exit_code=ending.code, failure=failure, progress=progress_then)
+    return _over(tx, run, status, ending.record(run, tx.now, failure), failure)
 
 
 def tag(tx: Tx, project_ref: str, ref: str, artifact_id: str, asked: NewTag) -> Artifact:
@@ -154,6 +212,75 @@ def tag(tx: Tx, project_ref: str, ref: str, artifact_id: str, asked: NewTag) -> 
     record(tx, "artifact.tagged", artifact.id, project=artifact.project_id, tag=asked.tag, notes=asked.notes)
     tx.tell(artifact.run_id)
     return artifact
+
+
+def unsummed(tx: Tx, host: HostName, limit: int) -> list[Artifact]:
+    """What ended runs left on this host and nobody has summed yet, newest first."""
+    return tx.artifacts.unsummed(host, limit)
+
+
+def summed(tx: Tx, artifact: Artifact, speaker: Speaker, read: Summed) -> None:
+    """Keep the sums of what an ended run left on this host's disk, or why it is not complete after all. Repeating it changes nothing."""
+    tx.runs.lock(artifact.run_id)
+    tx.hosts.hold(speaker.name, speaker.lease)
+    now = tx.artifacts.get(artifact.run_id, artifact.id)
+    if now is None or now.sha256 is not None or not now.complete:
+        return
+    now = now.summed(read, tx.now)
+    tx.artifacts.put(now)
+    if not now.complete:
+        record(tx, "artifact.incomplete", now.id, project=now.project_id, missing=now.missing)
+    tx.tell(now.run_id)
+
+
+def _cancel(tx: Tx, run: Run, process: Process, grace: timedelta) -> Run:
+    processes.stop(tx, process, grace=grace)
+    if run.status is RunStatus.queued:
+        return _move(tx, run, RunStatus.cancelled, finished_at=tx.now)
+    return run if run.status is RunStatus.cancelling else _move(tx, run, RunStatus.cancelling)
+
+
+def _again(tx: Tx, run: Run, process: Process, last: Attempt, after: timedelta) -> Run:
+    """Queue the next attempt, from the newest complete checkpoint if there is one."""
+    checkpoint = newest_checkpoint(tx.artifacts.of(run.id))
+    origin = f"from {checkpoint.name}" if checkpoint else "from the beginning"
+    reason = last.failure.reason if last.failure else ""
+    words = f"基础设施故障，稍后重试 {reason} · attempt {process.attempt + 1} in {after.total_seconds():g} s, {origin}"
+    processes.note(tx, process, words, level="WARNING")
+    processes.again(tx, process, after=after, folder=_folder_of(tx, process) if checkpoint else process.folder)
+    config = run.config | ({"resume_from_checkpoint": checkpoint.relative_path} if checkpoint else {})
+    again = run.without(*PASSING).again(tx.now, config=config, attempts=[*run.attempts, last])
+    tx.runs.save_again(again)
+    told = {"attempt": again.attempt, "reason": reason, "checkpoint": checkpoint.id if checkpoint else None}
+    record(tx, "run.retried", run.id, project=run.project_id, **told)
+    tx.tell(run.id)
+    return again
+
+
+def _over(tx: Tx, run: Run, status: RunStatus, last: Attempt, failure: Failure | None) -> Run:
+    return _move(
+        tx,
+        run.without(*PASSING),
+        status,
+        finished_at=tx.now,
+        exit_code=last.exit_code,
+        failure=failure,
+        progress=1.0 if status is RunStatus.succeeded else run.progress,
+        attempts=[*run.attempts, last],
+    )
+
+
+def _folder_of(tx: Tx, process: Process) -> str | None:
+    known = tx.hosts.get(process.host) if process.host else None
+    return known[0].folder if known else process.folder
+
+
+def _process_of(tx: Tx, run: Run) -> Process:
+    process = tx.processes.lock(tx.processes.of(run.id).id)
+    if process is None:
+        message = f"run {run.name} has no process"
+        raise NotFound(message, run=run.id)
+    return process
 
 
 def _move(tx: Tx, run: Run, status: RunStatus, **facts: object) -> Run:
@@ -198,7 +325,7 @@ def _name(tx: Tx, project: Project, asked: NewRun) -> str:
     return asked.name
 
 
-def _process(run: Run, project: Project, argv: list[str]) -> Process:
+def _process(run: Run, project: Project, argv: list[str], folder: str | None) -> Process:
     return Process(
         id=ProcessId(new_id("proc_")),
         owner_id=run.id,
@@ -207,6 +334,7 @@ def _process(run: Run, project: Project, argv: list[str]) -> Process:
         executor=project.executor,
         resources=run.resources,
         priority=run.priority,
+        folder=folder,
         created_at=run.created_at,
         updated_at=run.created_at,
     )
@@ -224,16 +352,21 @@ def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def _register(tx: Tx, run: Run, findings: list[Found], root: str) -> list[Artifact]:
+def _register(tx: Tx, run: Run, look: Look) -> list[Artifact]:
     known = {(artifact.type, artifact.path): artifact for artifact in tx.artifacts.of(run.id)}
     kept = []
-    for finding in findings:
-        path = root if finding.path == "." else f"{root}/{finding.path}"
-        artifact = _artifact(tx, run, finding, path, known.get((finding.type, path)))
-        if artifact != known.get((finding.type, path)):
+    for finding in look.findings:
+        path = look.root if finding.path == "." else f"{look.root}/{quote(finding.path)}"
+        before = known.pop((finding.type, path), None)
+        artifact = _artifact(tx, run, finding, path, before)
+        if artifact != before:
             tx.artifacts.put(artifact)
             tx.tell(run.id)
         kept.append(artifact)
+    for artifact in known.values():
+        if look.whole and artifact.path.startswith(look.root) and artifact.missing != DELETED:
+            tx.artifacts.put(artifact.deleted(tx.now))
+            tx.tell(run.id)
     return kept
 
 

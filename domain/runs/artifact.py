@@ -5,7 +5,9 @@ It is listed with what was found, and a checkpoint says whether it is complete; 
 
 from collections.abc import Iterable
 from datetime import datetime
+from hashlib import sha256
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,6 +15,9 @@ from msgspec.structs import replace
 from domain.errors import Conflict, Flaw, Invalid
 from domain.ids import ArtifactId, ProjectId, RunId
 from domain.words import Word
+
+DELETED = "it was deleted from the disk"
+"""What is missing of an artifact that was there once: trainers rotate their checkpoints."""
 
 
 class ArtifactType(Word):
@@ -70,6 +75,33 @@ class Found(Struct, frozen=True, kw_only=True):
     """Newest mtime of its files, seconds since the epoch."""
 
 
+class Look(Struct, frozen=True, kw_only=True):
+    """All that one look into a run's output folder showed."""
+
+    findings: list[Found] = []
+    root: str = ""
+    """URI of the folder."""
+    whole: bool = False
+    """Whether that is all there is, so that what was there before and is not among it is gone."""
+
+
+class FileSum(Struct, frozen=True, kw_only=True):
+    """One file of an artifact, and its bytes."""
+
+    path: str
+    """Relative to the artifact, `/` between parts; `.` when the artifact is that file."""
+    size_bytes: int
+    sha256: str
+
+
+class Summed(Struct, frozen=True, kw_only=True):
+    """What was learned when every byte of an artifact was read."""
+
+    manifest: list[FileSum] = []
+    missing: str | None = None
+    """Why it is not complete after all, in words; then it has no manifest."""
+
+
 class Artifact(Struct, frozen=True, kw_only=True):
     """A thing a run left behind, registered."""
 
@@ -87,6 +119,38 @@ class Artifact(Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     tags: list[Tag] = []
+    sha256: str | None = None
+    """A file's own; a folder's is that of the lines which `sha256sum` prints of its manifest. None until it was reckoned."""
+    manifest: list[FileSum] = []
+    """Every file of it, by path."""
+
+    @property
+    def relative_path(self) -> str:
+        """Where it lies below the training directory, wherever a host has mounted that."""
+        path = unquote(urlsplit(self.path).path)
+        return path[path.rindex(f"/runs/{self.run_id}/") + 1 :]
+
+    @property
+    def place(self) -> str:
+        """Where it lies in its run's output folder, `/` between parts; `.` is that folder itself."""
+        return self.path.partition(f"/{self.run_id}/output/")[2] or "."
+
+    def require_complete(self) -> None:
+        """Conflict, with what is missing, unless all its bytes are there."""
+        if not self.complete:
+            message = f"{self.name} is not complete: {self.missing}"
+            raise Conflict(message, artifact=self.id)
+
+    def deleted(self, at: datetime) -> Self:
+        """Return it as one that is not on the disk any more."""
+        return replace(self, complete=False, missing=DELETED, updated_at=at)
+
+    def summed(self, summed: Summed, at: datetime) -> Self:
+        """Return it with its sums, or as incomplete where the reading has shown that it is."""
+        if summed.missing is not None:
+            return replace(self, complete=False, missing=summed.missing, updated_at=at)
+        manifest = sorted(summed.manifest, key=lambda file: file.path)
+        return replace(self, manifest=manifest, sha256=_sum_of(manifest), size_bytes=sum(file.size_bytes for file in manifest))
 
     def require_resumable(self) -> None:
         """Invalid unless it is a checkpoint with all that a trainer needs to go on."""
@@ -118,3 +182,9 @@ def why_no_checkpoint(artifacts: Iterable[Artifact]) -> str:
     if not halves:
         return "the training left no checkpoint"
     return "no checkpoint is complete: " + "; ".join(f"{each.name}: {each.missing}" for each in halves)
+
+
+def _sum_of(manifest: list[FileSum]) -> str:
+    if [file.path for file in manifest] == ["."]:
+        return manifest[0].sha256
+    return sha256("".join(f"{file.sha256}  {file.path}\n" for file in manifest).encode()).hexdigest()

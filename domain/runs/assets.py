@@ -55,6 +55,8 @@ class Source(Struct, frozen=True, kw_only=True):
 
     run: Run
     checkpoint: Artifact
+    folder: str | None
+    """The id of the training folder that the checkpoint lies in; None when its host is not known any more."""
     dataset: FoundDataset | None
     """Another dataset, where the request names one that is uploaded."""
 
@@ -67,7 +69,10 @@ def source(tx: SourceTx, project_ref: str, run_ref: str, artifact_id: str, asked
         message = f"project {project_ref} has no artifact {artifact_id}"
         raise NotFound(message, artifact=artifact_id)
     checkpoint.require_resumable()
-    return Source(run=run, checkpoint=checkpoint, dataset=_dataset(tx, asked.dataset) if asked.dataset else None)
+    left_by = tx.runs.get(checkpoint.run_id)
+    host = tx.hosts.get(left_by.host) if left_by and left_by.host else None
+    dataset = _dataset(tx, asked.dataset) if asked.dataset else None
+    return Source(run=run, checkpoint=checkpoint, folder=host[0].folder if host else None, dataset=dataset)
 
 
 def _dataset(tx: Tx, ref: str) -> FoundDataset | None:

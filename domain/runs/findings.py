@@ -6,7 +6,7 @@ under a temporary name is not listed. A finding is known by its type and path: `
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
@@ -33,6 +33,8 @@ _CONFIG = re.compile(r".*\.ya?ml|training_args\.\w+")
 """Configurations; below the top they belong to what stands there."""
 
 _ORDER = list(ArtifactType)
+_JUDGED = (ArtifactType.checkpoint, ArtifactType.model, ArtifactType.adapter)
+"""Kinds whose structure tells whether they are complete."""
 
 
 class File(Struct, frozen=True):
@@ -50,13 +52,57 @@ Judge = Callable[[ArtifactType, str, dict[str, int]], Verdict]
 """Says whether a folder is complete as a checkpoint, a model or an adapter; its files come with it, sizes by their paths below it."""
 
 
+class Group(Struct, frozen=True):
+    """The files of one finding, by path."""
+
+    type: ArtifactType
+    path: str
+    """As `Found.path`."""
+    files: list[File]
+
+    def inside(self, file: File) -> str:
+        """Return a file's path below this one; `.` when it is that very file."""
+        if file.path == self.path:
+            return "."
+        return file.path if self.path == "." else file.path[len(self.path) + 1 :]
+
+    def found(self, judge: Judge) -> Found:
+        """Return what these files are, and whether they are complete where that can be told."""
+        verdict = Verdict(complete=True)
+        if self.type in _JUDGED:
+            verdict = judge(self.type, self.path, {self.inside(file): file.size for file in self.files})
+        step = verdict.step
+        if self.type is ArtifactType.checkpoint and step is None and (numbered := _CHECKPOINT.fullmatch(self.path.rpartition("/")[2])):
+            step = int(numbered[1])
+        return Found(
+            type=self.type,
+            path=self.path,
+            name=_title(self.type, self.path),
+            step=step,
+            size_bytes=sum(file.size for file in self.files),
+            complete=verdict.complete,
+            missing=verdict.missing,
+            modified_at=max(file.modified_at for file in self.files),
+        )
+
+
 def recognise(listing: Iterable[File], judge: Judge) -> list[Found]:
     """Return everything recognised: checkpoints by step, then models, adapters and the rest by path."""
-    checkpoints, folders = _parted(listing)
-    found = [_judged(ArtifactType.checkpoint, path, files, judge) for path, files in checkpoints.items()]
-    for folder, files in folders.items():
-        found += _in_folder(folder, files, judge)
+    found = [group.found(judge) for group in _groups(listing)]
     return sorted(found, key=lambda one: (_ORDER.index(one.type), one.step or 0, one.path))
+
+
+def group_of(listing: Iterable[File], kind: ArtifactType, path: str) -> Group | None:
+    """Return the files of one finding; None when nothing of that kind is there any more."""
+    return next((group for group in _groups(listing) if (group.type, group.path) == (kind, path)), None)
+
+
+def _groups(listing: Iterable[File]) -> Iterator[Group]:
+    checkpoints, folders = _parted(sorted(listing, key=lambda file: file.path))
+    for path, files in checkpoints.items():
+        yield Group(ArtifactType.checkpoint, path, files)
+    for folder, files in folders.items():
+        yield from _in_folder(folder, files)
 
 
 def _parted(listing: Iterable[File]) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
@@ -75,51 +121,21 @@ def _parted(listing: Iterable[File]) -> tuple[dict[str, list[File]], dict[str, l
     return checkpoints, folders
 
 
-def _in_folder(folder: str, files: list[File], judge: Judge) -> list[Found]:
-    """Return what the files directly in one folder are."""
+def _in_folder(folder: str, files: list[File]) -> Iterator[Group]:
+    """Give what the files directly in one folder are."""
     names = {_name(file): file for file in files}
-    found = [_single(kind, file) for name, file in names.items() for kind, pattern in _SINGLE if pattern.fullmatch(name)]
+    yield from (Group(kind, file.path, [file]) for name, file in names.items() for kind, pattern in _SINGLE if pattern.fullmatch(name))
     if any(map(is_weights, names)):
         if _ADAPTER in names:
-            found.append(_judged(ArtifactType.adapter, folder, files, judge))
+            yield Group(ArtifactType.adapter, folder, files)
         elif "config.json" in names or _FINAL.fullmatch(folder.rpartition("/")[2]):
-            found.append(_judged(ArtifactType.model, folder, files, judge))
+            yield Group(ArtifactType.model, folder, files)
     if any(map(_TOKENIZERS.fullmatch, names)):
-        parts = [file for name, file in names.items() if _TOKENIZER_PARTS.fullmatch(name)]
-        found.append(_found(ArtifactType.tokenizer, folder, parts))
+        yield Group(ArtifactType.tokenizer, folder, [file for name, file in names.items() if _TOKENIZER_PARTS.fullmatch(name)])
     if events := [file for name, file in names.items() if _EVENTS.fullmatch(name)]:
-        found.append(_found(ArtifactType.event, folder, events))
+        yield Group(ArtifactType.event, folder, events)
     if folder == ".":
-        found += [_single(ArtifactType.config, file) for name, file in names.items() if _CONFIG.fullmatch(name)]
-    return found
-
-
-def _judged(kind: ArtifactType, path: str, files: list[File], judge: Judge) -> Found:
-    start = 0 if path == "." else len(path) + 1
-    verdict = judge(kind, path, {file.path[start:]: file.size for file in files})
-    step = verdict.step
-    if kind is ArtifactType.checkpoint and step is None and (numbered := _CHECKPOINT.fullmatch(path.rpartition("/")[2])):
-        step = int(numbered[1])
-    return _found(kind, path, files, step=step, complete=verdict.complete, missing=verdict.missing)
-
-
-def _single(kind: ArtifactType, file: File) -> Found:
-    return _found(kind, file.path, [file])
-
-
-def _found(
-    kind: ArtifactType, path: str, files: list[File], *, step: int | None = None, complete: bool = True, missing: str | None = None
-) -> Found:
-    return Found(
-        type=kind,
-        path=path,
-        name=_title(kind, path),
-        step=step,
-        size_bytes=sum(file.size for file in files),
-        complete=complete,
-        missing=missing,
-        modified_at=max(file.modified_at for file in files),
-    )
+        yield from (Group(ArtifactType.config, file.path, [file]) for name, file in names.items() if _CONFIG.fullmatch(name))
 
 
 def _title(kind: ArtifactType, path: str) -> str:

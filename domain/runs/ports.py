@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from domain.ids import ProjectId, RunId
+from domain.ids import HostName, ProjectId, RunId
 from domain.paging import Listing, Page
+from domain.processes.waiting import Holder
 from domain.runs.artifact import Artifact
 from domain.runs.run import Metric, Run, RunStatus, RunSummary
 
@@ -36,6 +37,14 @@ class Runs(Protocol):
         """Keep a changed one; Conflict when the row has meanwhile gone further."""
         ...
 
+    def save_again(self, run: Run) -> None:
+        """Keep one that begins its next attempt; Conflict when it is over, or has begun that attempt already."""
+        ...
+
+    def holders(self, limit: int) -> list[Holder]:
+        """The runs that have a host, furthest along first: what those wait for that have none."""
+        ...
+
     def page(self, project_id: ProjectId, status: RunStatus | None, page: Page) -> Listing[RunSummary]:
         """The runs of a project, newest first."""
         ...
@@ -61,7 +70,11 @@ class Artifacts(Protocol):
     """What the runs left on disk."""
 
     def of(self, run_id: RunId) -> list[Artifact]:
-        """Oldest first."""
+        """Oldest first, without their manifests."""
+        ...
+
+    def unsummed(self, host: HostName, limit: int) -> list[Artifact]:
+        """Those complete ones without sums whose run has ended on this host (or on none), newest first."""
         ...
 
     def put(self, artifact: Artifact) -> None:

@@ -5,10 +5,18 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from domain.database import Transaction
 from domain.errors import Flaw, Invalid, NotFound
+from domain.events.ports import HasEvents
+from domain.hosts.ports import HasHosts
 from domain.paging import Listing, Page
+from domain.processes import yard
+from domain.processes.condition import Condition, ConditionName
 from domain.processes.log import Line, lines_of, micros
+from domain.processes.placement import Wish
 from domain.processes.ports import HasProcesses
+from domain.processes.process import Process
+from domain.processes.waiting import Waiting, explain
 from domain.projects.actions import unknown
 from domain.projects.ports import HasProjects
 from domain.runs.artifact import Artifact
@@ -16,8 +24,13 @@ from domain.runs.ports import HasRuns
 from domain.runs.run import Metric, Run, RunStatus, RunSummary
 
 
-class Tx(HasProjects, HasRuns, HasProcesses, Protocol):
+class Tx(Transaction, HasProjects, HasRuns, HasProcesses, HasHosts, HasEvents, Protocol):
     """What these questions may touch."""
+
+
+MOST_AHEAD = 50
+MOST_HOLDERS = 500
+"""How many of those ahead, and of those that hold something, an explanation looks at."""
 
 
 class LogPage(Struct, frozen=True, kw_only=True):
@@ -38,11 +51,27 @@ def get(tx: Tx, project_ref: str, ref: str) -> Run:
     return run
 
 
-def detail(tx: Tx, project_ref: str, ref: str) -> tuple[Run, list[Artifact], str | None]:
-    """Return a run, what it left on disk, and, while it is queued, what it waits for."""
+class Detail(Struct, frozen=True, kw_only=True):
+    """A run with all that is shown beside it."""
+
+    run: Run
+    artifacts: list[Artifact]
+    waiting: Waiting | None = None
+    """Why it waits; None once it does not."""
+    gpu_utilization: float | None = None
+    """0 to 1, the mean over its GPUs, while it has some."""
+
+
+def detail(tx: Tx, project_ref: str, ref: str) -> Detail:
+    """Return a run, what it left on disk, and, while it lives, what it waits for or how its host and GPUs do."""
     run = get(tx, project_ref, ref)
-    waiting_for = tx.processes.of(run.id).waiting_for if run.status is RunStatus.queued else None
-    return run, tx.artifacts.of(run.id), waiting_for
+    artifacts = tx.artifacts.of(run.id)
+    if run.over:
+        return Detail(run=run, artifacts=artifacts)
+    if run.status is RunStatus.queued:
+        return Detail(run=run, artifacts=artifacts, waiting=_waiting(tx, tx.processes.of(run.id)))
+    used = [gpu.utilization for gpu in tx.gpus.held_by(tx.processes.of(run.id).id) if gpu.utilization is not None] if run.gpus else []
+    return Detail(run=_with_host(tx, run), artifacts=artifacts, gpu_utilization=sum(used) / len(used) if used else None)
 
 
 def kept(tx: Tx, project_ref: str, ref: str) -> tuple[Run, list[Artifact], int | None]:
@@ -100,6 +129,32 @@ def artifact(tx: Tx, project_ref: str, ref: str, artifact_id: str) -> Artifact:
 def metric_history(tx: Tx, project_ref: str, ref: str, name: str | None, since_step: int | None, limit: int) -> list[Metric]:
     """Return what a trainer measured, in the order it said so."""
     return tx.metrics.history(get(tx, project_ref, ref).id, name, since_step, limit)
+
+
+def _waiting(tx: Tx, process: Process) -> Waiting:
+    """Explain why a process waits, from the rows as they are."""
+    wish = Wish(process.id, process.priority, process.created_at, process.resources, process.folder)
+    ahead, count = tx.processes.ahead_of(process, MOST_AHEAD)
+    hosts = yard.seen(tx)
+    return explain(
+        wish,
+        ahead,
+        yard.places(hosts),
+        tx.runs.holders(MOST_HOLDERS),
+        position=count + 1,
+        now=tx.now,
+        not_before=process.not_before,
+        away=yard.away(hosts),
+    )
+
+
+def _with_host(tx: Tx, run: Run) -> Run:
+    """Say so when nobody speaks for the host of a living run: silence is no death, but a person should know."""
+    known = tx.hosts.get(run.host) if run.host else None
+    if known is None or known[1]:
+        return run
+    reason = f"host {run.host} has been silent since {known[0].lease_until:%Y-%m-%d %H:%M:%S} UTC; the training may well go on there"
+    return run.with_condition(Condition(name=ConditionName.host_lost, reason=reason, since=known[0].lease_until))
 
 
 def _line_at(tx: Tx, run: Run, moment: datetime) -> int:

@@ -47,6 +47,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     inputs: dict[str, Pinned]
     dataset: str
     model: str | None
+    folder: str | None = None
+    """The id of the training folder that holds what only lies on a disk; None when every input was uploaded."""
 
 
 def freeze(project: Project, asked: NewRun, dataset: FoundDataset | None, config: FoundConfig | None) -> Recipe:

@@ -1,15 +1,19 @@
-"""A run is one training of one project; the table below is all it may do, and nothing else in the code knows a transition."""
+"""A run is one training of one project; the table below, and `again`, are all it may do: nothing else in the code knows a transition."""
 
 from datetime import datetime
 from typing import Any, Self
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.errors import Conflict
 from domain.files import Pinned
 from domain.ids import HostName, ProjectId, RunId
+from domain.processes.condition import Condition, ConditionName
 from domain.processes.process import Resources
+from domain.runs.attempt import Attempt
+from domain.runs.failure import Failure
+from domain.training.watch import Watch
 from domain.words import Word
 
 
@@ -40,25 +44,6 @@ TERMINAL = frozenset(status for status, following in NEXT.items() if not followi
 def may_precede(status: RunStatus) -> list[RunStatus]:
     """Return every status a row may hold for this one to be written over it."""
     return [status, *(before for before, following in NEXT.items() if status in following)]
-
-
-class FailureClass(Word):
-    """Who failed."""
-
-    user_code = ("user_code", "训练代码", "Training code")
-    out_of_memory = ("out_of_memory", "内存不足", "Out of memory")
-    infrastructure = ("infrastructure", "基础设施", "Infrastructure")
-    bad_input = ("bad_input", "输入有误", "Bad input")
-    timeout = ("timeout", "超时", "Timeout")
-    platform = ("platform", "平台", "Platform")
-
-
-class Failure(Struct, frozen=True, kw_only=True):
-    """Why a run failed: who, what, and what shows it."""
-
-    failure_class: FailureClass = field(name="class")
-    reason: str
-    log_excerpt: list[str] = []
 
 
 class NewRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +86,11 @@ class Run(Struct, frozen=True, kw_only=True):
     resumed_from: str | None = None
     host: HostName | None = None
     gpus: list[str] = []
-    gpu_utilization: float | None = None
+    """The devices it was given, by UUID where known."""
+    watch: Watch = Watch()
+    conditions: list[Condition] = []
+    attempts: list[Attempt] = []
+    """Those that have ended, oldest first."""
     exit_code: int | None = None
     failure: Failure | None = None
     created_at: datetime
@@ -115,6 +104,25 @@ class Run(Struct, frozen=True, kw_only=True):
             message = f"a run that is {self.status} cannot become {status}"
             raise Conflict(message, run=self.id)
         return replace(self, status=status, updated_at=at, **facts)
+
+    def again(self, at: datetime, **facts: Any) -> Self:  # noqa: ANN401 - any of the fields above
+        """Return the run queued for its next attempt: the one way back, and the attempt goes up."""
+        if self.over or self.status is RunStatus.cancelling:
+            message = f"a run that is {self.status} has no further attempt"
+            raise Conflict(message, run=self.id)
+        return replace(self, status=RunStatus.queued, attempt=self.attempt + 1, host=None, gpus=[], updated_at=at, **facts)
+
+    def with_condition(self, condition: Condition) -> Self:
+        """Return the run with this condition in the place of an older one of the same name."""
+        return replace(self, conditions=[*self.without(condition.name).conditions, condition])
+
+    def without(self, *names: ConditionName) -> Self:
+        """Return the run without these conditions."""
+        return replace(self, conditions=[each for each in self.conditions if each.name not in names])
+
+    def has(self, name: ConditionName) -> bool:
+        """Whether this is the matter."""
+        return any(each.name is name for each in self.conditions)
 
     @property
     def over(self) -> bool:

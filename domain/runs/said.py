@@ -10,6 +10,7 @@ from domain.runs.measured import Measured
 class Said(Struct, frozen=True, kw_only=True):
     """A stretch of output, read and understood."""
 
+    attempt: int
     lines: list[bytes]
     measured: list[Measured]
     progress: float | None

@@ -15,6 +15,7 @@ from infra.db.postgresql import PostgresqlBackend
 from infra.db.sqlite import SqliteBackend
 from infra.db.transaction import Aftermath, Tx
 from infra.db.url import DatabaseUrl
+from infra.failpoints import failpoint
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,9 +54,12 @@ class Database:
 
         def work(connection: Connection) -> tuple[R, Aftermath]:
             tx = Tx(connection, self._who)
-            return action(tx, *args, **kwargs), tx.aftermath
+            result = action(tx, *args, **kwargs)
+            failpoint("uncommitted", action)
+            return result, tx.aftermath
 
         result, aftermath = await self._backend.write(work)
+        failpoint("committed", action)
         self._after_commit(aftermath)
         return result
 

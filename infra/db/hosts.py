@@ -29,6 +29,11 @@ class HostRows(Rows[Host]):
         super().__init__(connection)
         self._now = now
 
+    def get(self, name: HostName) -> tuple[Host, bool] | None:
+        """The host, and whether its lease is live."""
+        row = self.connection.execute(self._with_life().where(_C.id == name)).first()
+        return None if row is None else (self.stored.struct_of(row[:-1]), bool(row[-1]))
+
     def lock(self, name: HostName) -> tuple[Host, bool] | None:
         """The host, locked, and whether its lease is live; a name that nobody bears yet is locked as well."""
         if self._postgresql:
@@ -46,11 +51,20 @@ class HostRows(Rows[Host]):
         """Prolong the lease if it is still this one."""
         return self._prolong(name, lease, ttl)
 
+    def accept(self, name: HostName, *, accepting: bool) -> None:
+        """Write the one column: a beat may be prolonging the lease."""
+        self.connection.execute(update(HOSTS.table).where(_C.id == name).values(accepting=accepting))
+
     def hold(self, name: HostName, lease: int) -> None:
         """Lock the row's key: no successor registers before this transaction ends, and no beat waits (many writers starved it)."""
         if self.connection.scalar(_HELD, {"name": name}) != lease:
             message = f"another worker speaks for host {name} now"
             raise Ghost(message, host=name)
+
+    def first_live(self) -> HostName | None:
+        """By name, which all workers see alike."""
+        name: HostName | None = self.connection.scalar(select(func.min(_C.id)).where(_C.lease_until > self._clock()))
+        return name
 
     def all(self) -> list[tuple[Host, bool]]:
         """Every host, by name."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from asyncpg import InternalClientError
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, PoolProxiedConnection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -113,12 +113,12 @@ class PostgresqlBackend:
         await self._closing.dispose()
 
     def _over_a_connection(self, work: Callable[[DriverConnection], R]) -> R:
-        pooled = self._engine.raw_connection()
+        pooled = self._connection()
         connection = DriverConnection(self._autocommitting, pooled)
         try:
             return work(connection)
         except asyncio.CancelledError:
-            pooled.invalidate()  # its answer may still be on the way
+            _hang_up(pooled)  # its answer may still be on the way
             raise
         except DBAPIError as problem:
             if problem.connection_invalidated:
@@ -126,6 +126,12 @@ class PostgresqlBackend:
             raise
         finally:
             pooled.close()
+
+    def _connection(self) -> PoolProxiedConnection:
+        try:
+            return self._engine.raw_connection()
+        except self._engine.dialect.loaded_dbapi.Error as problem:  # bare: what keeps the pool from connecting, SQLAlchemy does not wrap
+            raise Unavailable(_in_one_line(problem)) from problem
 
     async def _patiently(self, work: Callable[[], R]) -> R:
         try:
@@ -144,6 +150,13 @@ class PostgresqlBackend:
 
 _REFUSED = frozenset({"28P01", "28000", "3D000"})
 """Wrong password, role not allowed, no such database: said at start in the server's own words."""
+
+
+def _hang_up(pooled: PoolProxiedConnection) -> None:
+    """Throw a connection away without a goodbye, for which a silent server would be waited two seconds more."""
+    if pooled.driver_connection is not None:
+        pooled.driver_connection.terminate()
+    pooled.invalidate()
 
 
 def _state(problem: DBAPIError) -> str:

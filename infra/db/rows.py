@@ -52,11 +52,13 @@ class Rows(Generic[T]):
         if rows:
             self.connection.execute(_insertion(self.stored.table), rows)
 
-    def write(self, thing: T, statement: Update | None = None) -> bool:
+    def write(self, thing: T, statement: Update | None = None, **guards: Any) -> bool:  # noqa: ANN401 - bind values
         """Write one over its row, by a statement of `updating` where a guard is wanted; False when no row passes it."""
         row = self.stored.row(thing)
         keys = {f"key_{column.name}": row[column.name] for column in self.stored.table.primary_key}
-        return bool(self.connection.execute(_update(self.stored.table) if statement is None else statement, row | keys).rowcount == 1)
+        return bool(
+            self.connection.execute(_update(self.stored.table) if statement is None else statement, row | keys | guards).rowcount == 1
+        )
 
     def upsert(self, things: Iterable[T]) -> None:
         """Insert, or write over the row with the same key."""

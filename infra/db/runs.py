@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, func, literal_column, or_, select
 
 from domain.errors import Conflict
-from domain.ids import ProjectId, RunId
+from domain.ids import HostName, ProjectId, RunId
 from domain.paging import Listing, Page
+from domain.processes.process import Phase
+from domain.processes.waiting import Holder
 from domain.runs.artifact import Artifact
-from domain.runs.run import Metric, Run, RunStatus, RunSummary, may_precede
+from domain.runs.run import TERMINAL, Metric, Run, RunStatus, RunSummary, may_precede
 from infra.db.driver import fixed
 from infra.db.rows import Rows, taken, updating
-from infra.db.tables import ARTIFACTS, METRICS, PROJECTS, RUN_SUMMARIES, RUNS
+from infra.db.tables import ARTIFACTS, METRICS, PROCESSES, PROJECTS, RUN_SUMMARIES, RUNS, UNSUMMED
 
 _C = RUNS.c
 _P = PROJECTS.c
@@ -26,11 +28,28 @@ _BY_REFS = fixed(
 _OF_PROJECT = _SUMMARIES.where(_C.project_id == bindparam("project")).order_by(_C.created_at.desc(), _C.id.desc())
 _NEWEST = fixed(_OF_PROJECT.limit(bindparam("size")).offset(bindparam("offset")))
 _COUNT = fixed(select(func.count()).where(_C.project_id == bindparam("project")))
-_ARTIFACTS_OF = fixed(
-    select(*ARTIFACTS.columns).where(ARTIFACTS.c.run_id == bindparam("run")).order_by(ARTIFACTS.c.created_at, ARTIFACTS.c.id)
+_NO_MANIFEST = literal_column("'[]'", ARTIFACTS.c.manifest.type)
+_LISTED = [_NO_MANIFEST if column is ARTIFACTS.c.manifest else column for column in ARTIFACTS.columns]
+"""A manifest may have thousands of lines; only one artifact at a time shows its own."""
+_ARTIFACTS_OF = fixed(select(*_LISTED).where(ARTIFACTS.c.run_id == bindparam("run")).order_by(ARTIFACTS.c.created_at, ARTIFACTS.c.id))
+_ARTIFACT = fixed(select(*ARTIFACTS.columns).where(ARTIFACTS.c.run_id == bindparam("run"), ARTIFACTS.c.id == bindparam("artifact")))
+_UNSUMMED_ARTIFACTS = fixed(
+    select(*_LISTED)
+    .join(RUNS.table, _C.id == ARTIFACTS.c.run_id)
+    .where(UNSUMMED, or_(_C.host == bindparam("host"), _C.host.is_(None)), or_(*(_C.status == over for over in TERMINAL)))
+    .order_by(ARTIFACTS.c.created_at.desc())
+    .limit(bindparam("size"))
 )
 _NAMED = fixed(select(_C.id).where(_C.project_id == bindparam("project"), _C.name == bindparam("name")))
 _SAVE = {status: updating(RUNS.table, or_(*(_C.status == before for before in may_precede(status)))) for status in RunStatus}
+_SAVE_AGAIN = updating(RUNS.table, *(_C.status != over for over in TERMINAL), _C.attempt < bindparam("next_attempt"))
+_HOLDERS = fixed(
+    select(PROCESSES.c.id, _C.id, _C.name, _C.host, _C.gpus, _C.progress, _C.started_at)
+    .select_from(PROCESSES.table.join(RUNS.table, PROCESSES.c.owner_id == _C.id))
+    .where(PROCESSES.c.phase != Phase.over, PROCESSES.c.phase != Phase.waiting)
+    .order_by(_C.progress.desc(), _C.id)
+    .limit(bindparam("size"))
+)
 _LOCKED = fixed(_BY_ID.with_for_update())
 
 
@@ -72,6 +91,20 @@ class RunRows(Rows[Run]):
             message = f"run {run.id} has meanwhile gone further than {run.status}"
             raise Conflict(message, run=run.id)
 
+    def save_again(self, run: Run) -> None:
+        """Write it over a living row of an earlier attempt."""
+        if not self.write(run, _SAVE_AGAIN, next_attempt=run.attempt):
+            message = f"run {run.id} is over, or has had attempt {run.attempt} already"
+            raise Conflict(message, run=run.id)
+
+    def holders(self, limit: int) -> list[Holder]:
+        """With the GPUs that each was given."""
+        rows = self.connection.execute(_HOLDERS, {"size": limit})
+        return [
+            Holder(process_id, run_id, name, host, len(gpus), progress, begun)
+            for process_id, run_id, name, host, gpus, progress, begun in rows
+        ]
+
     def page(self, project_id: ProjectId, status: RunStatus | None, page: Page) -> Listing[RunSummary]:
         """Newest first."""
         rows = RunSummaryRows(self.connection)
@@ -112,8 +145,12 @@ class ArtifactRows(Rows[Artifact]):
     stored = ARTIFACTS
 
     def of(self, run_id: RunId) -> list[Artifact]:
-        """Oldest first."""
+        """Oldest first, without their manifests."""
         return self.many(_ARTIFACTS_OF, run=run_id)
+
+    def unsummed(self, host: HostName, limit: int) -> list[Artifact]:
+        """By an index of those alone, however many others there are."""
+        return self.many(_UNSUMMED_ARTIFACTS, host=host, size=limit)
 
     def put(self, artifact: Artifact) -> None:
         """Insert, or write over itself."""
@@ -126,4 +163,4 @@ class ArtifactRows(Rows[Artifact]):
 
     def get(self, run_id: RunId, artifact_id: str) -> Artifact | None:
         """One of this run's."""
-        return self.one(_ARTIFACTS_OF.where(ARTIFACTS.c.id == bindparam("artifact")), run=run_id, artifact=artifact_id)
+        return self.one(_ARTIFACT, run=run_id, artifact=artifact_id)

@@ -2,8 +2,10 @@
 
 from sqlalchemy import Index, text
 
+from domain.access.answer import Answer
 from domain.datasets.dataset import Dataset, Upload
 from domain.events.event import Event
+from domain.hosts.gpu import Gpu
 from domain.hosts.host import Host
 from domain.processes.log import LogChunk
 from domain.processes.process import Process
@@ -16,6 +18,8 @@ from infra.db.structs import stored
 _USABLE = text("aborted_at IS NULL")
 _CURRENT = text("current")
 _LIVING = text("phase <> 'over'")
+UNSUMMED = text("complete AND sha256 IS NULL")
+"""As text: SQLite takes a partial index only for a query that has its very words."""
 
 EVENTS = stored(
     "events", Event, ("id",), Index("ix_events_place", "xid", "id"), Index("ix_events_project", "project_id", "xid", "id"), numbered=True
@@ -41,6 +45,7 @@ TRAIN_CONFIGS = stored(
     Index("uq_train_configs_current", "current", unique=True, sqlite_where=_CURRENT, postgresql_where=_CURRENT),
 )
 HOSTS = stored("hosts", Host, ("id",))
+GPUS = stored("gpus", Gpu, ("host", "number"), Index("ix_gpus_holder", "holder"))
 PROCESSES = stored(
     "processes",
     Process,
@@ -58,4 +63,11 @@ RUNS = stored(
 RUN_SUMMARIES = RUNS.part(RunSummary)
 LOGS = stored("logs", LogChunk, ("owner_id", "first_line"), Index("ix_logs_first_at", "owner_id", "first_at"))
 METRICS = stored("metrics", Metric, (), Index("ix_metrics_run", "run_id", "row"))
-ARTIFACTS = stored("artifacts", Artifact, ("id",), Index("uq_artifacts_path", "run_id", "type", "path", unique=True))
+ARTIFACTS = stored(
+    "artifacts",
+    Artifact,
+    ("id",),
+    Index("uq_artifacts_path", "run_id", "type", "path", unique=True),
+    Index("ix_artifacts_unsummed", "created_at", sqlite_where=UNSUMMED, postgresql_where=UNSUMMED),
+)
+ANSWERS = stored("answers", Answer, ("principal", "key"), Index("ix_answers_created_at", "created_at"))

@@ -8,8 +8,10 @@ from sqlalchemy import Connection
 from domain.access.principal import Principal
 from domain.ids import HostName
 from domain.messages import Message
+from infra.db.answers import AnswerRows
 from infra.db.datasets import DatasetRows
 from infra.db.events import EventRows
+from infra.db.gpus import GpuRows
 from infra.db.hosts import HostRows
 from infra.db.logs import LogRows
 from infra.db.processes import ProcessRows
@@ -54,6 +56,11 @@ class Tx:
         return EventRows(self.connection, self.now, self.actor, self.origin)
 
     @property
+    def answers(self) -> AnswerRows:
+        """What repeated requests get again."""
+        return AnswerRows(self.connection)
+
+    @property
     def projects(self) -> ProjectRows:
         """The projects."""
         return ProjectRows(self.connection)
@@ -74,9 +81,14 @@ class Tx:
         return HostRows(self.connection, self.now)
 
     @property
+    def gpus(self) -> GpuRows:
+        """Their GPUs."""
+        return GpuRows(self.connection)
+
+    @property
     def processes(self) -> ProcessRows:
         """The processes."""
-        return ProcessRows(self.connection)
+        return ProcessRows(self.connection, self.now)
 
     @property
     def logs(self) -> LogRows:

@@ -32,9 +32,12 @@ class LocalExecutor(DirectoryReader):
             env=_inherited(),
             start_new_session=True,
         )
-        _, reason = await launcher.communicate()
-        if launcher.returncode not in {0, shim.ALREADY_STARTED}:
-            raise CannotStart(reason.decode(errors="replace").strip() or f"the shim ended with {launcher.returncode}")
+        _, said = await launcher.communicate()
+        killed = (launcher.returncode or 0) < 0
+        if launcher.returncode in {0, shim.ALREADY_STARTED} or (killed and rundir.was_started(directory)):
+            return  # whoever killed the launcher then: what it has left behind is seen in the directory
+        reason = said.decode(errors="replace").strip() or f"the shim ended with {launcher.returncode}"
+        raise CannotStart(reason, passing=killed or reason == shim.KILLED)
 
     async def signal(self, directory: str, number: int) -> bool:
         """Send a signal to the command's process group, if that very command still lives; whether it was sent."""

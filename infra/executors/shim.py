@@ -23,10 +23,13 @@ MARKER = "TUNEYARD_RUN_DIRECTORY"
 
 RESERVED = 4096
 """Bytes of exit.json written beforehand, so that a disk filled by the command cannot swallow its exit code."""
+KILLED = "the shim was killed before the command began"
 LONGEST_ERROR = 500
 """Characters of a reason; even when JSON escapes each of them it fits into what is reserved."""
 PATIENCE = 1.0
 """Seconds to wait for another launch that holds the lock and has not claimed the attempt yet; it needs about a millisecond."""
+COUNTERS = {"memory": ("/sys/fs/cgroup/memory", "memory.oom_control"), "": ("/sys/fs/cgroup", "memory.events")}
+"""By the controllers that /proc/self/cgroup names: where control groups of version 1 and 2 are mounted, and the file that counts."""
 
 
 class Refusal(Exception):
@@ -113,7 +116,7 @@ def launch(spec: Spec, lock: int) -> int:
     with open(ear, "rb") as pipe:
         reason = pipe.read().decode("utf-8", "replace")
     if not reason and not os.path.exists("state.json"):
-        reason = "the shim was killed before the command began"
+        reason = KILLED
         record_exit(spec, error=reason)
     return refuse(reason) if reason else 0
 
@@ -137,9 +140,10 @@ def stand_apart() -> None:
 def watch(spec: Spec, lock: int, mouth: int) -> None:
     """Run the command, wait for it, record its end; never returns."""
     try:
+        shim = (os.getpid(), start_ticks())
         command = os.fork()
         if command == 0:
-            become(spec, lock, mouth)
+            become(spec, lock, mouth, shim)
         os.close(mouth)
         _, status = os.waitpid(command, 0)
         if os.WIFSIGNALED(status):
@@ -150,13 +154,13 @@ def watch(spec: Spec, lock: int, mouth: int) -> None:
         os._exit(0)
 
 
-def become(spec: Spec, lock: int, mouth: int) -> None:
+def become(spec: Spec, lock: int, mouth: int, shim: "tuple[int, int]") -> None:
     """Turn this process into the command; if that fails, record and tell the reason. Never returns."""
     home = os.open(".", os.O_RDONLY)
     try:
         os.setsid()
         forget_signals()  # before anybody can know whom to signal
-        record_state(spec)
+        record_state(spec, shim)
         output = os.open("out.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -205,21 +209,21 @@ def forget_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def record_state(spec: Spec) -> None:
+def record_state(spec: Spec, shim: "tuple[int, int]") -> None:
     """Who the command is, as its own pid namespace counts. Its pid is also the id of its session and of its process group."""
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
     with open("/proc/sys/kernel/random/boot_id") as file:
         boot_id = file.read().strip()
     state = {
         "attempt": spec.attempt,
         "pid": os.getpid(),
-        "start_ticks": int(fields[19]),  # field 22 of proc(5), counted after the name
+        "start_ticks": start_ticks(),
         "boot_id": boot_id,
-        "shim_pid": os.getppid(),
+        "shim_pid": shim[0],
+        "shim_start_ticks": shim[1],
         "pid_namespace": os.readlink("/proc/self/ns/pid"),
         "marker": f"{MARKER}={os.getcwd()}",
         "started_at": time.time(),
+        "oom_kills": oom_kills(),
     }
     write("state.json.tmp", json.dumps(state).encode())
     os.rename("state.json.tmp", "state.json")
@@ -227,12 +231,37 @@ def record_state(spec: Spec) -> None:
 
 def record_exit(spec: Spec, code: "int | None" = None, number: "int | None" = None, error: "str | None" = None) -> None:
     """The end of the attempt, durable before it can be seen."""
-    end = {"attempt": spec.attempt, "code": code, "signal": number, "error": error, "ended_at": time.time()}
+    end = {"attempt": spec.attempt, "code": code, "signal": number, "error": error, "ended_at": time.time(), "oom_kills": oom_kills()}
     write("exit.json.tmp", json.dumps(end).encode(), durably=True)
     os.rename("exit.json.tmp", "exit.json")
     here = os.open(".", os.O_RDONLY)
     os.fsync(here)
     os.close(here)
+
+
+def start_ticks() -> int:
+    """When this process began, in clock ticks since the boot: with its pid, its identity."""
+    with open("/proc/self/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])  # field 22 of proc(5), counted after the name
+
+
+def oom_kills() -> "int | None":
+    """How many processes of our control group the kernel has killed because memory ran out; None where it does not tell."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return None
+    for _, controllers, path in groups:
+        root, name = COUNTERS.get(controllers, (None, None))
+        # In a container the path may be the host's, and the mount the container's own group.
+        for folder in (f"{root}{path}", root):
+            try:
+                with open(f"{folder}/{name}") as file:
+                    return int(dict(line.split() for line in file)["oom_kill"])
+            except (OSError, ValueError, KeyError):
+                continue
+    return None
 
 
 def write(name: str, content: bytes, *, durably: bool = False) -> None:

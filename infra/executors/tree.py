@@ -29,6 +29,8 @@ class Command(NamedTuple):
     boot_id: str
     pid_namespace: str
     marker: str
+    shim_start_ticks: "int | None" = None
+    """None when a shim of before recorded it, which did not say."""
 
 
 class Process(NamedTuple):
@@ -45,8 +47,8 @@ def command(directory: str) -> "Command | None":
     try:
         with open(f"{directory}/state.json", "rb") as file:
             state = json.loads(file.read().decode("utf-8"))
-        return Command(**{name: state[name] for name in Command._fields})
-    except (FileNotFoundError, ValueError, KeyError):
+        return Command(**{name: state[name] for name in Command._fields if name in state})
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
@@ -80,7 +82,7 @@ def end(directory: str) -> "list[int]":
 
 def members(directory: str, who: Command) -> "list[int]":
     """The pids of all that is left of the command, the shim not among them."""
-    if who.boot_id != _boot_id():
+    if was_restarted(who):
         return []
     shim = _here(who.shim_pid, who.pid_namespace)
     everyone = [process for process in map(_process, _pids()) if process and process.pid != shim]
@@ -91,6 +93,28 @@ def members(directory: str, who: Command) -> "list[int]":
     if not ours and is_locked(directory):
         ours = {process.pid for process in everyone if _holds(process.pid, f"{directory}/lock")}
     return sorted(ours)
+
+
+def lives(who: Command) -> bool:
+    """Whether that very command still lives; what it has left running does not count."""
+    return _living(who) is not None
+
+
+def shim_pid(who: Command) -> "int | None":
+    """The pid here of the shim that watches that very command; None when it is dead, or not shown."""
+    pid = _here(who.shim_pid, who.pid_namespace)
+    return pid if pid and is_shim(pid, who) else None
+
+
+def is_shim(pid: int, who: Command) -> bool:
+    """Whether that process here is the shim of the command, and not dead and merely unburied."""
+    process = _process(pid)
+    return process is not None and process.start_ticks == who.shim_start_ticks and _namespace(pid) == who.pid_namespace
+
+
+def was_restarted(who: Command) -> bool:
+    """Whether this machine was restarted since the command began."""
+    return who.boot_id != _boot_id()
 
 
 def is_shown(who: Command) -> bool:
@@ -117,7 +141,7 @@ def _living(who: Command) -> "int | None":
     """The pid here of that very command: not of a later one with its pid, not of what remains of it until its shim has noticed."""
     pid = _here(who.pid, who.pid_namespace)
     process = _process(pid) if pid else None
-    return pid if process and process.start_ticks == who.start_ticks and who.boot_id == _boot_id() else None
+    return pid if process and process.start_ticks == who.start_ticks and not was_restarted(who) else None
 
 
 def _here(pid: int, namespace: str) -> "int | None":

@@ -55,9 +55,13 @@ def open_beneath(root: Path, path: str | PurePosixPath) -> int:
 
     FileNotFoundError when nothing is there; Invalid when the path is not plain, crosses a symbolic link, or ends at no regular file.
     """
-    plain = relative(str(path))
-    with _folder_of(root, plain) as folder:
-        file = _open(plain.name, _FILE, folder, plain)
+    return open_listed(root, relative(str(path)))
+
+
+def open_listed(root: Path, path: PurePosixPath) -> int:
+    """Do the same for a path that a listing of ours gave: a trainer may call its files what it likes."""
+    with _folder_of(root, path) as folder:
+        file = _open(path.name, _FILE, folder, path)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise Invalid(f"{_shown(str(path))} is not a regular file; name a file.")

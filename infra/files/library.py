@@ -5,7 +5,8 @@ import os
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+
+from msgspec.structs import replace
 
 from domain.errors import Flaw, Invalid
 from domain.files import Kept, Pinned
@@ -16,6 +17,7 @@ from domain.runs.run import NewRun
 from infra.db.database import Database
 from infra.files import yaml_text
 from infra.files.beneath import open_beneath
+from infra.files.folder import folder_id
 from infra.files.store import FileStore
 from infra.settings import Settings
 
@@ -37,7 +39,8 @@ class Library:
         config = found.config
         if config is None and found.config_ref:
             config = await asyncio.to_thread(self._config_on_disk, found.config_ref)
-        return freeze(found.project, asked, dataset, config)
+        recipe = freeze(found.project, asked, dataset, config)
+        return replace(recipe, folder=await asyncio.to_thread(self._folder_for, recipe))
 
     async def resumed(self, project_ref: str, run_ref: str, artifact_id: str, asked: NewRun) -> tuple[Recipe, ArtifactId]:
         """Find the checkpoint that a resume names, and freeze what goes on from it; Invalid or NotFound when it cannot."""
@@ -45,8 +48,8 @@ class Library:
         dataset = found.dataset
         if dataset is None and asked.dataset:
             dataset = await asyncio.to_thread(self._dataset_on_disk, asked.dataset)
-        path = unquote(urlsplit(found.checkpoint.path).path)
-        return again(found.run, asked, dataset, path), found.checkpoint.id
+        recipe = again(found.run, asked, dataset, found.checkpoint.relative_path)
+        return replace(recipe, folder=found.folder), found.checkpoint.id
 
     async def yaml_values(self, kept: Kept) -> dict[str, Any]:
         """Read an uploaded YAML; Invalid, with line and fix, when it cannot be read safely."""
@@ -54,6 +57,11 @@ class Library:
 
     def _yaml_values(self, kept: Kept) -> dict[str, Any]:
         return _values((self._store.root / kept.stored_name).read_bytes(), self._settings.max_yaml_bytes)
+
+    def _folder_for(self, recipe: Recipe) -> str | None:
+        """What was never uploaded lies in this training folder and no other."""
+        by_hand = any(pinned.mtime_ns is not None for pinned in recipe.inputs.values())
+        return folder_id(self._store.root) if by_hand else None
 
     def _dataset_on_disk(self, path: str) -> FoundDataset | None:
         located = self._store.find(path)

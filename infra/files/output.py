@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from domain.runs.artifact import ArtifactType, Found
+from domain.runs.artifact import ArtifactType, Look
 from domain.runs.checkpoint import Verdict, judge, judge_weights
 from domain.runs.findings import File, recognise
 
@@ -29,6 +29,8 @@ class OutputFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.whole = True
+        """Whether the last listing showed all there is: what it lacks is then gone."""
 
     def files(self) -> dict[str, int]:
         """Return each regular file below with its size in bytes."""
@@ -37,15 +39,28 @@ class OutputFolder:
     def listing(self) -> list[File]:
         """Return the regular files below, at most `MAX_FILES`; nothing where there is no folder."""
         listing: list[File] = []
-        waiting = deque([""])
+        waiting, self.whole = deque([""]), True
         while waiting and len(listing) < MAX_FILES:
             folder = waiting.popleft()
-            for name, seen in _entries(self.path / folder):
+            for name, seen in self._entries(folder):
                 if stat.S_ISDIR(seen.st_mode):
                     waiting.append(f"{folder}{name}/")
                 elif stat.S_ISREG(seen.st_mode):
                     listing.append(File(f"{folder}{name}", seen.st_size, seen.st_mtime))
+        self.whole = self.whole and len(listing) < MAX_FILES
         return listing[:MAX_FILES]
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        try:
+            with os.scandir(self.path / folder) as entries:
+                for entry in entries:
+                    # Names that are not UTF-8, or that a line of text could not show, are no trainer's.
+                    if entry.name.isprintable():
+                        with suppress(FileNotFoundError):
+                            yield entry.name, entry.stat(follow_symlinks=False)
+        except OSError as error:
+            # A folder below may go while it is listed; the folder itself is ours, and a disk that fails shows nothing of what is there.
+            self.whole = self.whole and bool(folder) and isinstance(error, FileNotFoundError)
 
     def read(self, path: str, start: int, size: int) -> bytes:
         """Return up to `size` bytes of a regular file; none when it is gone, forbidden, or reached through a link."""
@@ -79,19 +94,11 @@ class _Part:
         return self._whole.read(path if self._folder == "." else f"{self._folder}/{path}", start, size)
 
 
-def scan(path: Path) -> list[Found]:
+def scan(path: Path) -> Look:
     """Return what a run has left in its output folder so far, each with whether it is complete."""
     output = OutputFolder(path)
-    return recognise(output.listing(), output.judge)
-
-
-def _entries(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            # Names that are not UTF-8, or that a line of text could not show, are no trainer's.
-            if entry.name.isprintable():
-                with suppress(OSError):
-                    yield entry.name, entry.stat(follow_symlinks=False)
+    findings = recognise(output.listing(), output.judge)
+    return Look(findings=findings, root=path.as_uri(), whole=output.whole)
 
 
 def _open(root: Path, path: str) -> int:

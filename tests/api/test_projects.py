@@ -20,6 +20,7 @@ FIELDS = {
     "status",
     "status_label",
     "executor",
+    "watch",
     "version",
     "versions",
     "run_count",

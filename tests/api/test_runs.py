@@ -1,6 +1,5 @@
 """Runs over HTTP while they wait: listed, shown, and asked about what they have not said yet."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -47,14 +46,14 @@ async def test_a_run_is_found_within_its_own_project_only(api: httpx.AsyncClient
             assert (404, MEDIA_TYPE) == (answer.status_code, answer.headers["Content-Type"]), address
 
 
-async def test_a_waiting_run_says_why_it_waits(api: httpx.AsyncClient) -> None:
+async def test_a_waiting_run_says_why_it_waits_in_the_callers_language(api: httpx.AsyncClient) -> None:
     await furnish(api, "a")
 
-    async with asyncio.timeout(10):
-        while (shown := (await api.get("/projects/p/runs/a")).json())["waiting_for"] is None:
-            continue  # places are looked for behind the request
+    english, chinese = [(await api.get("/projects/p/runs/a", headers={"Accept-Language": each})).json()["waiting"] for each in ("en", "zh")]
 
-    assert "no host is accepting work" in shown["waiting_for"]
+    assert ("no_host", "No host", 1) == (english["reason"], english["reason_label"], english["position"])
+    assert "no host is accepting work" in english["text"]
+    assert "没有主机在接收任务" in chinese["text"]
 
 
 async def test_a_run_that_has_said_nothing_has_an_empty_log(api: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from domain.processes.ports import CannotStart, Executor, Exit, Sight, Spec
+from domain.processes.ports import CannotStart, Cause, Executor, Exit, Sight, Spec
 from infra.executors import rundir
 from tests.toys import count
 
@@ -111,6 +111,12 @@ async def gone(pid: int) -> None:
     await until(dead)
 
 
+def _amend(place: Place, **fields: object) -> None:
+    """Make the attempt's record say something else."""
+    path = Path(place.directory, "state.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
 class ExecutorContract:
     """The promises."""
 
@@ -172,9 +178,7 @@ class ExecutorContract:
 
     async def test_a_signal_is_kept_from_another_process_with_the_same_pid(self, executor: Executor, place: Place) -> None:
         await executor.start(place.directory, place.toy("count", "--until", str(place.go)))
-        path = Path(place.directory, "state.json")
-        state = json.loads(path.read_text())
-        path.write_text(json.dumps({**state, "start_ticks": state["start_ticks"] - 1}))
+        _amend(place, start_ticks=1)
 
         sent = await executor.signal(place.directory, signal.SIGKILL)
 
@@ -256,6 +260,59 @@ class ExecutorContract:
         place.go.touch()
 
         assert (await exit_of(executor, place)).code == 9
+
+    async def test_whether_the_shim_lives_is_seen(self, executor: Executor, place: Place) -> None:
+        before = await executor.shim_lives(place.directory)
+        await executor.start(place.directory, place.toy("count", "--until", str(place.go)))
+        state = rundir.state(place.directory)
+        assert state
+
+        running = [await executor.shim_lives(place.directory) for _ in range(2)]
+        os.kill(place.pid_here(state.shim_pid), signal.SIGKILL)
+
+        async def lost() -> bool:
+            return await executor.shim_lives(place.directory) is False
+
+        await until(lost)
+        assert (await executor.look(place.directory)).alive
+        assert (None, [True, True]) == (before, running)
+        place.go.touch()
+
+    async def test_another_process_with_the_shims_pid_is_not_taken_for_it(self, executor: Executor, place: Place) -> None:
+        await executor.start(place.directory, place.toy("count", "--until", str(place.go)))
+        _amend(place, shim_start_ticks=1)
+
+        assert await executor.shim_lives(place.directory) is False
+        place.go.touch()
+
+    @pytest.mark.parametrize("words", [("--exit", "0"), ("--exit", "1")])
+    async def test_what_ended_by_itself_has_no_cause(self, executor: Executor, place: Place, words: tuple[str, ...]) -> None:
+        unstarted = await executor.cause(place.directory)
+        await executor.start(place.directory, place.toy("count", *words, "--until", str(place.go)))
+        running = await executor.cause(place.directory)
+        place.go.touch()
+        await ended(executor, place)
+
+        assert [None] * 3 == [unstarted, running, await executor.cause(place.directory)]
+
+    async def test_what_was_killed_by_a_signal_alone_shows_no_cause(self, executor: Executor, place: Place) -> None:
+        await executor.start(place.directory, place.toy("count", "--until", str(place.go)))
+        await executor.signal(place.directory, signal.SIGKILL)
+        await ended(executor, place)
+
+        assert await executor.cause(place.directory) is None
+
+    async def test_a_restart_of_the_machine_is_seen_by_its_boot_id(self, executor: Executor, place: Place) -> None:
+        await executor.start(place.directory, place.toy("count", "--until", str(place.go)))
+        await said(executor, place)
+        place.go.touch()
+        await ended(executor, place)
+        Path(place.directory, "exit.json").unlink()
+
+        _amend(place, boot_id="00000000-0000-0000-0000-000000000000")
+
+        assert Cause(reason="the machine was restarted while it ran") == await executor.cause(place.directory)
+        assert await executor.shim_lives(place.directory) is False
 
     async def test_an_attempt_is_alive_while_a_child_of_its_command_is(self, executor: Executor, place: Place) -> None:
         await executor.start(place.directory, place.toy("count", "--children", "2", "--until", str(place.go)))

@@ -39,7 +39,7 @@ async def test_a_host_comes_back_as_it_was_put_and_put_again(db: Database) -> No
 async def test_hosts_are_listed_by_name(db: Database) -> None:
     await db.run(lambda tx: [tx.hosts.put(a_host(name), AN_HOUR) for name in ("b", "a", "c")])
 
-    assert ["a", "b", "c"] == [host.id for host, _ in await db.read(actions.list_hosts)]
+    assert ["a", "b", "c"] == [host.id for host, _ in await db.read(lambda tx: tx.hosts.all())]
 
 
 async def test_a_worker_of_another_machine_is_refused_while_the_lease_is_live(db: Database) -> None:
@@ -58,8 +58,8 @@ async def test_a_second_worker_of_the_same_machine_takes_over_only_from_a_dead_o
 
     assert (1, 2) == (first.lease, second.lease)
     with pytest.raises(Ghost, match="another worker speaks for host gpu-1 now"):
-        await db.run(actions.beat, HOST, first.lease, AN_HOUR)
-    await db.run(actions.beat, HOST, second.lease, AN_HOUR)
+        await db.run(actions.beat, HOST, first.lease, AN_HOUR, [])
+    await db.run(actions.beat, HOST, second.lease, AN_HOUR, [])
 
 
 async def test_anybody_may_take_over_when_the_lease_was_given_back(db: Database) -> None:
@@ -136,7 +136,7 @@ async def test_a_beat_does_not_wait_for_those_who_write_under_its_lease(postgres
 
         writing = asyncio.create_task(db.run(write))
         await held.wait()
-        await impatient.run(actions.beat, HOST, host.lease, AN_HOUR)
+        await impatient.run(actions.beat, HOST, host.lease, AN_HOUR, [])
         beaten.set()
         await writing
 
@@ -153,7 +153,7 @@ async def test_only_the_clock_of_the_database_counts(postgresql_url: str) -> Non
 
         assert [True] == await db.read(look_an_hour_later)
         assert await db.run(beat_an_hour_ago)
-        assert [True] == [live for _, live in await db.read(actions.list_hosts)]
+        assert [True] == [live for _, live in await db.read(lambda tx: tx.hosts.all())]
 
 
 async def lock(db: Database, name: str) -> tuple[Host, bool]:

@@ -28,7 +28,9 @@ async def test_a_process_comes_back_as_it_was_kept(db: Database) -> None:
         resources=Resources(gpu_type="H100", gpu_count=8),
         priority=-3,
         host=HOST,
-        waiting_for="等待 🕰",
+        folder="f",
+        gpus=["GPU-1", "GPU-2"],
+        not_before=AT,
         log_offset=2**40,
         report_offset=2**41,
         pid=2**22,
@@ -46,13 +48,14 @@ async def test_a_process_comes_back_as_it_was_kept(db: Database) -> None:
 
 async def test_the_waiting_are_shown_by_priority_and_then_by_age(db: Database) -> None:
     old, young, urgent = (a_process(created_at=AT + timedelta(seconds=after), priority=rank) for after, rank in ((1, 0), (2, 0), (3, 1)))
-    placed = a_process(phase=Phase.placed, host=HOST, priority=9)
-    await db.run(keep, young, placed, urgent, old)
+    placed, later = a_process(phase=Phase.placed, host=HOST, priority=9), a_process(not_before=AT + timedelta(days=1), priority=9)
+    await db.run(keep, young, placed, urgent, old, later)
 
-    assert [urgent, old, young] == await db.read(lambda tx: tx.processes.unplaced(10, unexplained=False))
-    assert [urgent, old] == await db.read(lambda tx: tx.processes.unplaced(2, unexplained=False))
-    await db.run(lambda tx: tx.processes.explain([(urgent.id, "no host")]))
-    assert [old, young] == await db.read(lambda tx: tx.processes.unplaced(10, unexplained=True))
+    assert [urgent.id, old.id, young.id] == [wish.process_id for wish in await db.read(lambda tx: tx.processes.wishes(AT))]
+    assert later.id == (await db.read(lambda tx: tx.processes.wishes(AT + timedelta(days=1))))[0].process_id
+    ahead, count = await db.read(lambda tx: tx.processes.ahead_of(young, 2))
+    assert ([later.id, urgent.id], 3) == ([wish.process_id for wish in ahead], count)
+    assert ([], 0) == await db.read(lambda tx: tx.processes.ahead_of(later, 2))
 
 
 async def test_a_host_has_on_hand_what_was_placed_there_and_is_not_over(db: Database) -> None:
@@ -67,13 +70,29 @@ async def test_a_host_has_on_hand_what_was_placed_there_and_is_not_over(db: Data
     assert {HOST: 3, HostName("gpu-2"): 1} == await db.read(lambda tx: tx.processes.living())
 
 
-async def test_only_what_waits_says_why(db: Database) -> None:
-    waiting, placed = a_process(), a_process(phase=Phase.placed)
-    await db.run(keep, waiting, placed)
+async def test_only_what_waits_is_given_a_host(db: Database) -> None:
+    waiting, over = a_process(), a_process(phase=Phase.over)
+    await db.run(keep, waiting, over)
 
-    await db.run(lambda tx: tx.processes.explain([(each.id, "no host") for each in (waiting, placed)]))
+    assert [True, False] == await db.run(lambda tx: [tx.processes.give(each.id, HOST, ["GPU-1"]) for each in (waiting, over)])
 
-    assert ["no host", None] == await db.read(lambda tx: [tx.processes.of(each.owner_id).waiting_for for each in (waiting, placed)])
+    placed = await db.read(lambda tx: tx.processes.of(waiting.owner_id))
+    assert (Phase.placed, HOST, ["GPU-1"]) == (placed.phase, placed.host, placed.gpus)
+
+
+async def test_the_next_attempt_is_kept_over_a_living_row_once(db: Database) -> None:
+    process, over = a_process(phase=Phase.alive, host=HOST, log_offset=7), a_process(phase=Phase.over)
+    await db.run(keep, process, over)
+    again = process.again(AT, after=timedelta(seconds=10), folder="f")
+
+    await db.run(lambda tx: tx.processes.save_again(again))
+
+    kept = await db.read(lambda tx: tx.processes.of(process.owner_id))
+    assert again == kept
+    assert (Phase.waiting, 2, 0, None) == (kept.phase, kept.attempt, kept.log_offset, kept.host)
+    for stale in (again, replace(over, attempt=2, phase=Phase.waiting)):
+        with pytest.raises(Conflict, match="is over, or has had attempt 2 already"):
+            await db.run(lambda tx: tx.processes.save_again(stale))  # noqa: B023 - run at once
 
 
 @pytest.mark.parametrize(("to", "report_to"), [(20, 5), (20, 0), (10, 5)])
@@ -137,8 +156,6 @@ async def test_twenty_that_wait_are_placed_once_each_as_slots_allow(db: Database
     on_hand = await db.read(actions.on_hand, HOST)
     assert sorted(process.id for process in on_hand) == sorted(rung)
     assert {Phase.placed} == {process.phase for process in on_hand}
-    reasons = {process.waiting_for for process in await db.read(lambda tx: tx.processes.unplaced(20, unexplained=False))}
-    assert {"every slot of every host is taken; it starts when a process there ends"} == reasons
 
 
 async def test_nothing_is_placed_where_no_worker_speaks(db: Database) -> None:
@@ -148,5 +165,3 @@ async def test_nothing_is_placed_where_no_worker_speaks(db: Database) -> None:
     await db.run(keep, process)
 
     assert 0 == await db.run(actions.place)
-
-    assert "no host is accepting work" in ((await db.read(lambda tx: tx.processes.of(process.owner_id))).waiting_for or "")

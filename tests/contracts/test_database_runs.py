@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -12,22 +11,22 @@ from sqlalchemy.exc import DBAPIError
 from domain.errors import Conflict, Ghost
 from domain.files import Pinned
 from domain.hosts import actions as hosts
-from domain.ids import HostName, ProcessId, RunId
+from domain.ids import RunId
 from domain.paging import Page
-from domain.processes import actions as processes
-from domain.processes.ports import Exit, Sight
+from domain.processes.condition import Condition, ConditionName
 from domain.processes.process import Phase, Resources
 from domain.projects import actions as projects
-from domain.projects.project import ProjectChanges, ProjectCreate, ProjectStatus
+from domain.projects.project import ProjectChanges, ProjectStatus
 from domain.runs import actions, queries
 from domain.runs.artifact import ArtifactType, Found, Tag, TagName
-from domain.runs.ending import Ending
-from domain.runs.measured import Measured
-from domain.runs.run import NEXT, TERMINAL, Failure, FailureClass, Metric, NewRun, Run, RunStatus
-from domain.runs.said import Said
+from domain.runs.attempt import Attempt
+from domain.runs.failure import Failure, FailureClass
+from domain.runs.run import NEXT, TERMINAL, Metric, NewRun, Run, RunStatus
+from domain.training.watch import Watch
 from infra.db.database import Database
 from infra.db.transaction import Aftermath, Tx
 from tests.contracts.databases import events, keep, opened
+from tests.contracts.lives import ALIVE, AN_INSTANT, Started, ending, look, words
 from tests.things import AT, HOST, TEMPLATE, a_project, a_recipe, a_registration, a_run, an_artifact
 
 
@@ -49,7 +48,9 @@ async def test_a_run_comes_back_as_it_was_kept(db: Database) -> None:
         resumed_from="run_0",
         host=HOST,
         gpus=["GPU-1"],
-        gpu_utilization=0.5,
+        watch=Watch(stalled_after_seconds=0.5, stop_on_nan=True),
+        conditions=[Condition(name=ConditionName.stalled, reason="停滞", since=AT)],
+        attempts=[Attempt(number=1, host=HOST, started_at=None, ended_at=AT)],
         exit_code=-9,
         failure=Failure(failure_class=FailureClass.out_of_memory, reason="内存", log_excerpt=["\x00\x1b[31m", "\ufffd"]),
         started_at=AT + timedelta(microseconds=1),
@@ -205,52 +206,11 @@ async def test_artifacts_are_kept_once_and_change_in_place(db: Database) -> None
     assert await db.read(lambda tx: tx.artifacts.get(run.id, elsewhere.id)) is None
 
 
-class Started(Struct):
-    """A run that was placed on a host, and whoever speaks for that host."""
-
-    run: Run
-    process: ProcessId
-    speaker: "Speaker"
-
-
-class Speaker(Struct, frozen=True):
-    """A worker of a host."""
-
-    name: HostName
-    lease: int
-
-
-@pytest.fixture
-async def started(db: Database) -> Started:
-    """Give a run that a host has taken."""
-    await db.run(projects.create, ProjectCreate(name="p"))
-    host = await db.run(hosts.register, a_registration())
-    run = await db.run(actions.launch, "p", NewRun(), a_recipe(), template=TEMPLATE)
-    await db.run(processes.place)
-    process = await db.read(lambda tx: tx.processes.of(run.id))
-    speaker = Speaker(HOST, host.lease)
-    run, _ = await db.run(actions.take, process.id, speaker)
-    return Started(run, process.id, speaker)
-
-
-ALIVE = Sight(started=True, alive=True, attempt=1, pid=42, start_ticks=7, boot_id="boot", started_at=1.0)
-
-
-def words(*lines: bytes, first: int = 0, **measured: float) -> Said:
-    end = first + sum(len(line) + 1 for line in lines)
-    values = [Measured(step=1, values=measured)] if measured else []
-    return Said(lines=list(lines), measured=values, progress=0.5, first_byte=first, end_byte=end, seen_at=AT)
-
-
-def ending(code: int, *findings: Found) -> Ending:
-    return Ending(began=True, exit=Exit(attempt=1, code=code, ended_at=1.0), findings=list(findings), root="file:///out")
-
-
 async def test_a_whole_life_is_told_step_by_step(db: Database, started: Started) -> None:
     found = Found(type=ArtifactType.model, path="model_final", name="model_final", size_bytes=1, modified_at=1.0)
     began = await db.run(actions.began, started.process, started.speaker, ALIVE)
     await db.run(actions.said, started.process, started.speaker, words("你好".encode(), b"", loss=float("nan"), f1=0.5))
-    ended = await db.run(actions.ended, started.process, started.speaker, ending(0, found))
+    ended = await db.run(actions.ended, started.process, started.speaker, ending(0, found), backoff=AN_INSTANT)
 
     assert (RunStatus.running, 0.05, HOST) == (began.status, began.progress, began.host)
     assert (RunStatus.succeeded, 1.0, 0, None) == (ended.status, ended.progress, ended.exit_code, ended.failure)
@@ -270,8 +230,8 @@ async def test_every_step_of_a_host_may_be_repeated(db: Database, started: Start
         await db.run(actions.take, started.process, started.speaker)
         await db.run(actions.began, started.process, started.speaker, ALIVE)
         await db.run(actions.said, started.process, started.speaker, words(b"once", f1=1.0))
-    once = await db.run(actions.ended, started.process, started.speaker, ending(0))
-    twice = await db.run(actions.ended, started.process, started.speaker, ending(1))
+    once = await db.run(actions.ended, started.process, started.speaker, ending(0), backoff=AN_INSTANT)
+    twice = await db.run(actions.ended, started.process, started.speaker, ending(1), backoff=AN_INSTANT)
 
     assert once == twice
     assert 3 == (await db.read(queries.log_page, "p", "run-001", Page(), None, None)).total
@@ -289,8 +249,8 @@ async def test_a_ghost_changes_nothing(db: Database, started: Started) -> None:
         db.run(actions.take, started.process, started.speaker),
         db.run(actions.began, started.process, started.speaker, ALIVE),
         db.run(actions.said, started.process, started.speaker, words(b"late", first=5)),
-        db.run(actions.found, started.process, started.speaker, [found], "file:///out"),
-        db.run(actions.ended, started.process, started.speaker, ending(1, found)),
+        db.run(actions.found, started.process, started.speaker, look(found)),
+        db.run(actions.ended, started.process, started.speaker, ending(1, found), backoff=AN_INSTANT),
     )
     refusals = await asyncio.gather(*attempts, return_exceptions=True)
 
@@ -301,7 +261,7 @@ async def test_a_ghost_changes_nothing(db: Database, started: Started) -> None:
 async def test_what_a_trainer_left_is_registered_once_however_many_look(db: Database, started: Started) -> None:
     found = Found(type=ArtifactType.checkpoint, path="checkpoint-1", name="checkpoint-1", size_bytes=1, modified_at=1.0)
 
-    looks = [db.run(actions.found, started.process, started.speaker, [found], "file:///out") for _ in range(6)]
+    looks = [db.run(actions.found, started.process, started.speaker, look(found)) for _ in range(6)]
     await asyncio.gather(*looks)
 
     assert 1 == len(await db.read(queries.artifacts, "p", "run-001"))
@@ -311,7 +271,7 @@ async def test_a_failure_shows_its_last_words_whatever_bytes_they_are(db: Databa
     await db.run(actions.began, started.process, started.speaker, ALIVE)
     await db.run(actions.said, started.process, started.speaker, words(b"\x00\x1b[31m\xff\xfe\xed\xa0\x80 boom"))
 
-    failed = await db.run(actions.ended, started.process, started.speaker, ending(1))
+    failed = await db.run(actions.ended, started.process, started.speaker, ending(1), backoff=AN_INSTANT)
 
     kept = await db.read(queries.get, "p", "run-001")
     assert failed == kept
@@ -325,7 +285,7 @@ async def test_followers_are_told_of_every_change_of_their_run(db: Database, sta
 
     await db.run(actions.began, started.process, started.speaker, ALIVE)
     await db.run(actions.said, started.process, started.speaker, words(b"x"))
-    await db.run(actions.ended, started.process, started.speaker, ending(0))
+    await db.run(actions.ended, started.process, started.speaker, ending(0), backoff=AN_INSTANT)
 
     assert [{started.run.id, "events"}, {started.run.id}, {started.run.id, "events"}] == [each.topics for each in aftermath]
     assert [False, False, True] == [each.place for each in aftermath]

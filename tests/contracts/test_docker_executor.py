@@ -5,35 +5,25 @@ import json
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from domain.processes.ports import CannotStart, Spec
+from domain.processes.ports import CannotStart, Cause, Spec
 from infra.executors import rundir, tree
 from infra.executors.docker import DockerExecutor
+from tests.contracts.containers import TOYS, InContainer
 from tests.contracts.executors import ExecutorContract, Place, ended, exit_of, fled, lives, said, until
 from tests.docker import PYTHON, PrivateEngine
 from tests.toys import count
 
 pytestmark = pytest.mark.docker
 
-TOYS = Path(count.__file__).parent
 NOBODY = 65534
+SMALL = ("--memory", "64m", "--memory-swap", "64m")
 PLENTY = 20 * 1024 * 1024
 """Bytes of the small disk: enough to be allowed to start, were it not half full already."""
-
-
-class InContainer(Place):
-    """A place whose commands count their pids in a namespace of their own."""
-
-    def pid_here(self, pid: int) -> int:
-        """Find it by the namespace that the shim recorded."""
-        who = tree.command(self.directory)
-        assert who
-        return next(each for each in _in_namespace(who.pid_namespace) if _innermost(each) == pid)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +51,7 @@ def executor(docker_engine: PrivateEngine, trainer: str, tmp_path: Path) -> Dock
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[InContainer]:
     place = InContainer(tmp_path, PYTHON, TOYS)
     yield place
     await asyncio.to_thread(tree.end, place.directory)
@@ -71,12 +61,10 @@ class TestDockerExecutor(ExecutorContract):
     """Every promise of the contract."""
 
 
-async def test_the_environment_of_a_command_is_in_no_argument(executor: DockerExecutor, place: Place) -> None:
+async def test_the_environment_of_a_command_is_in_no_argument(executor: DockerExecutor, place: InContainer) -> None:
     await executor.start(place.directory, place.toy("count", "--until", str(place.go), env={"WANDB_API_KEY": "hunter2"}))
-    who = tree.command(place.directory)
-    assert who
 
-    spoken = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _in_namespace(who.pid_namespace))
+    spoken = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in place.pids())
     place.go.touch()
 
     assert b"count.py" in spoken
@@ -125,8 +113,65 @@ async def test_a_stopped_container_leaves_a_death_without_an_exit(
 
     assert stopped.exit is None
     assert stopped == restarted
+    assert Cause(reason=f"the container {doomed} was restarted while it ran") == await executor.cause(place.directory)
     assert not await executor.signal(place.directory, signal.SIGTERM)
     assert await executor.kill(place.directory) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "became"),
+    [
+        (("stop",), "was stopped while it ran (exit code 143)"),
+        (("kill",), "was stopped while it ran (exit code 137)"),
+        (("rm", "-f"), "was removed while it ran"),
+    ],
+)
+async def test_the_engine_tells_what_became_of_a_container_under_a_training(
+    docker_engine: PrivateEngine, doomed: str, place: Place, tmp_path: Path, words: tuple[str, ...], became: str
+) -> None:
+    executor = DockerExecutor(docker_engine.address, doomed, training_path=str(tmp_path))
+    await executor.start(place.directory, place.spec("sleep", "1000"))
+
+    docker_engine.docker(*words, doomed)
+    await ended(executor, place)
+
+    assert Cause(reason=f"the container {doomed} {became}") == await executor.cause(place.directory)
+
+
+@pytest.mark.parametrize("words", [(), ("--by-child", "--tell")])
+async def test_a_container_out_of_memory_is_told_by_the_counter_of_its_control_group(
+    docker_engine: PrivateEngine, doomed: str, place: Place, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    docker_engine.docker("update", *SMALL, doomed)
+    executor = DockerExecutor(docker_engine.address, doomed, training_path=str(tmp_path))
+
+    await executor.start(place.directory, place.toy("devour", *words))
+    await ended(executor, place)
+
+    cause = await executor.cause(place.directory)
+    assert cause
+    assert cause.out_of_memory
+    assert "the kernel killed a process of the training (the oom_kill counter of its control group rose from 0 to 1)" in cause.reason
+
+
+async def test_a_neighbour_out_of_memory_is_not_blamed_for_an_exit(
+    docker_engine: PrivateEngine, doomed: str, place: Place, tmp_path: Path
+) -> None:
+    docker_engine.docker("update", *SMALL, doomed)
+    executor = DockerExecutor(docker_engine.address, doomed, training_path=str(tmp_path))
+    await executor.start(place.directory, place.toy("count", "--until", str(place.go), "--exit", "1"))
+    neighbour = str(tmp_path / "neighbour")
+    await executor.start(neighbour, place.toy("devour"))
+
+    async def devoured() -> bool:
+        return not (await executor.look(neighbour)).alive
+
+    await until(devoured)
+    place.go.touch()
+    await ended(executor, place)
+
+    assert await executor.cause(neighbour)
+    assert await executor.cause(place.directory) is None
 
 
 async def test_a_relative_working_directory_lies_below_the_containers_own(
@@ -202,10 +247,11 @@ async def test_an_engine_lost_in_the_middle_of_a_start_starts_once_or_never(
 
     await until(placed)
     docker_engine.kill()
-    refused = isinstance((await asyncio.gather(starting, return_exceptions=True))[0], CannotStart)
+    [refusal] = await asyncio.gather(starting, return_exceptions=True)
     await asyncio.to_thread(docker_engine.start)
 
-    if refused:
+    if isinstance(refusal, CannotStart):
+        assert refusal.passing
         assert Path(place.directory, "stop").exists()
         assert not rundir.was_started(place.directory)
     else:
@@ -215,10 +261,24 @@ async def test_an_engine_lost_in_the_middle_of_a_start_starts_once_or_never(
 async def test_an_engine_that_is_not_there_is_refused_with_the_way_around_it(trainer: str, place: Place, tmp_path: Path) -> None:
     executor = DockerExecutor(f"unix://{tmp_path}/none.sock", trainer, training_path=str(tmp_path))
 
-    with pytest.raises(CannotStart, match=r"engine at unix://.*/none.sock cannot be reached \(.*\); start it.* TUNEYARD_EXECUTOR=local"):
+    refusal = r"engine at unix://.*/none.sock cannot be reached \(.*\); start it.* TUNEYARD_EXECUTOR=local"
+    with pytest.raises(CannotStart, match=refusal) as refused:
         await executor.start(place.directory, place.spec("true"))
 
+    assert not refused.value.passing
     assert not (await executor.look(place.directory)).started
+
+
+async def test_an_engine_that_is_being_restarted_is_an_obstacle_that_passes(
+    docker_engine: PrivateEngine, executor: DockerExecutor, place: Place
+) -> None:
+    docker_engine.kill()
+
+    with pytest.raises(CannotStart, match="cannot be reached") as refused:
+        await executor.start(place.directory, place.spec("true"))
+
+    docker_engine.start()
+    assert refused.value.passing
 
 
 async def test_an_engine_elsewhere_is_refused(trainer: str, place: Place, tmp_path: Path) -> None:
@@ -292,19 +352,3 @@ def _open(path: Path) -> None:
     """Let everybody pass, down to there."""
     for each in (path, *path.parents):
         each.chmod(each.stat().st_mode | 0o011)
-
-
-def _in_namespace(namespace: str) -> list[int]:
-    """Name the pids on this host of everything in a pid namespace."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and str((entry / "ns/pid").readlink()) == namespace:
-                found.append(int(entry.name))
-    return found
-
-
-def _innermost(pid: int) -> int | None:
-    with suppress(OSError):
-        return int(Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].partition("\n")[0].split()[-1])
-    return None

@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -30,6 +32,8 @@ print("started", flush=True)
 time.sleep(60)
 """
 """A worker, as far as a training can tell."""
+SMALL = 64 * 1024 * 1024
+"""Bytes of memory: enough for Python, not for what devours."""
 PLENTY = 20 * 1024 * 1024
 """Bytes of the small disk: enough to be allowed to start, quickly filled."""
 
@@ -58,6 +62,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """A control group whose memory is soon used up."""
+    old, new = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    root, limit = (old, "memory.limit_in_bytes") if old.is_dir() else (new, "memory.max")
+    group = root / f"tuneyard-test-{uuid4().hex}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(SMALL))
+    except OSError as error:
+        pytest.skip(f"a control group of one's own needs root: {error}")
+    yield group
+    for pid in (group / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    give_up = time.monotonic() + 10
+    while (group / "cgroup.procs").read_text():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    group.rmdir()
+
+
 class TestLocalExecutor(ExecutorContract):
     """Every promise of the contract."""
 
@@ -74,6 +99,27 @@ async def test_secrets_of_ours_do_not_reach_the_command(executor: LocalExecutor,
     assert b"hunter2" not in seen
     assert b"/opt/cuda" in seen
     assert b"theirs" in seen
+
+
+async def test_what_ran_out_of_memory_says_so(executor: LocalExecutor, place: Place, small_memory: Path) -> None:
+    spec = msgspec.json.encode(place.toy("devour")).decode()
+    inside = f'echo $$ > {small_memory}/cgroup.procs; exec "$@"'
+
+    worker = subprocess.Popen(
+        ["sh", "-c", inside, "sh", sys.executable, "-c", STARTER, place.directory, spec],
+        cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert worker.stdout
+    assert worker.stdout.readline() == b"started\n"
+    end = await exit_of(executor, place)
+    worker.kill()
+    worker.communicate()
+
+    cause = await executor.cause(place.directory)
+    assert end.signal == signal.SIGKILL
+    assert cause
+    assert cause.out_of_memory
+    assert "rose from 0 to 1" in cause.reason
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGHUP])

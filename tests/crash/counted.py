@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +13,34 @@ from tests.house import House, eventually
 from tests.toys import count
 
 TOY = Path(count.__file__)
+SAVES = """
+save() {
+  here="$TUNEYARD_OUTPUT_DIR/checkpoint-$1"; mkdir -p "$here"
+  printf '{"global_step": %s}' "$1" > "$here/trainer_state.json"; printf '\\2\\0\\0\\0\\0\\0\\0\\0{}' > "$here/model.safetensors"
+}
+"""
+"""For a script: `save STEP` leaves a complete checkpoint."""
 
 
 class Counted:
     """A project whose trainings count; each can be held until it is let go."""
 
-    def __init__(self, house: House, *, lines: int = 50, rate: float = 0, code: int = 0, held: bool = False) -> None:
+    def __init__(
+        self, house: House, *, lines: int = 50, rate: float = 0, code: int = 0, held: bool = False, first: str = "", name: str = "项目"
+    ) -> None:
+        """`first` is what the script does before it counts."""
         self.house = house
         self.expected = count.lines(lines).decode().splitlines()
-        self._ledger = house.folder / "ledger"
-        self._gate = house.folder / "gate"
+        self._ledger = house.folder / f"{name}.ledger"
+        self._gate = house.folder / f"{name}.gate"
         until = f"--until '{self._gate}'" if held else ""
         self.name = house.project(
+            name,
             script=f"""
             echo "$TUNEYARD_RUN_ID" >> '{self._ledger}'
+            {first}
             exec "$PYTHON" -S '{TOY}' --lines {lines} --rate {rate} --exit {code} {until}
-            """
+            """,
         )
 
     def launch(self) -> str:
@@ -67,10 +82,27 @@ class Counted:
         """Return the ids of the runs whose training was started, once for each start."""
         return self._ledger.read_text().splitlines() if self._ledger.exists() else []
 
-    def recorded(self, run: str, name: str) -> dict[str, Any]:
-        """Return a file of the run's first attempt, once it is there."""
-        path = self.house.training / "runs" / self.show(run)["id"] / "attempt-1" / name
+    def directory(self, run: str, attempt: int = 1) -> Path:
+        """Return the run directory of an attempt."""
+        return self.house.training / "runs" / str(self.show(run)["id"]) / f"attempt-{attempt}"
+
+    def recorded(self, run: str, name: str, attempt: int = 1) -> dict[str, Any]:
+        """Return a file of an attempt's run directory, once it is there."""
+        path = self.directory(run, attempt) / name
         return dict(json.loads(eventually(lambda: path.exists() and path.read_text())))
+
+    def trainer(self, run: str) -> int:
+        """Return the pid of a living training."""
+        return int(self.recorded(run, "state.json")["pid"])
+
+    def cancel(self, run: str, **query: Any) -> dict[str, Any]:
+        """Ask a run to stop, without waiting until it has."""
+        answer = self.house.ok("POST", f"/projects/{self.name}/runs/{run}/cancel", headers={"Prefer": "wait=0"}, params=query)
+        return dict(answer)
+
+    def conditions(self, run: str) -> list[str]:
+        """Return what is the matter with a run."""
+        return [each["name"] for each in self.show(run)["conditions"]]
 
     def assert_whole(self, run: str, *, status: str = "succeeded", code: int | None = 0) -> None:
         """Every line once and in order, the true exit code, and one start."""
@@ -88,9 +120,48 @@ def lives(pid: int) -> bool:
         return False
 
 
+def pids_of(directory: Path) -> set[int]:
+    """Return whoever lives of the attempt of a run directory, found by its mark in their environment; the shim bears none."""
+    mark = f"TUNEYARD_RUN_DIRECTORY={directory}".encode()
+    return {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and lives(int(entry.name)) and mark in _environment(entry)
+    }
+
+
+def _environment(process: Path) -> list[bytes]:
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def children(pid: int) -> list[int]:
+    """Return the living children of a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid and lives(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+@contextmanager
+def frozen(*pids: int) -> Iterator[None]:
+    """Freeze processes for a while."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 def kill_both(*pids: int) -> None:
     """Kill processes at one moment: none of them sees the other's end."""
-    for number in (19, 9):
+    for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in pids:
             os.kill(pid, number)
 
@@ -98,3 +169,8 @@ def kill_both(*pids: int) -> None:
 def dawdle(seconds: float) -> None:
     """Let a random moment pass before a fault: the moment is what is tested, nothing waits for it."""
     time.sleep(seconds)
+
+
+def live(house: House) -> bool:
+    """Whether any worker speaks for a host of the house."""
+    return any(host["live"] for host in house.client.get("/_internal/health").json()["hosts"])

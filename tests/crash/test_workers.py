@@ -1,14 +1,15 @@
 """Workers die, freeze, are replaced and deployed anew; trainings and their logs do not notice."""
 
+import fcntl
 import os
 import random
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.crash.counted import Counted, dawdle, lives
+from tests.crash.counted import SAVES, Counted, children, dawdle, frozen, live, lives
 from tests.house import House, Part, eventually
 
 
@@ -85,28 +86,52 @@ def test_a_stopped_worker_leaves_its_trainings_alone_and_its_starts_to_the_next(
         toy.assert_whole(each)
 
 
-def test_a_frozen_worker_is_replaced_and_its_ghost_changes_nothing(
-    make_house: Callable[..., House], postgresql_url: str, redis_url: str
-) -> None:
+def test_a_worker_killed_while_it_cancels_costs_no_second_grace(make_house: Callable[..., House], sqlite_url: str) -> None:
+    house = make_house(sqlite_url, TUNEYARD_GRACE_SECONDS="3", TUNEYARD_SWEEP_SECONDS="0.2")
+    toy = Counted(house, held=True, first="trap '' TERM")
+    run = toy.counting()
+    trainer = toy.trainer(run)
+    toy.cancel(run)
+    stop = toy.directory(run) / "stop"
+    asked = eventually(lambda: stop.exists() and stop.stat().st_mtime)
+
+    house.worker.kill()
+    dawdle(1)
+    house.worker.start()
+    adopted = eventually(lambda: house.worker.log.read_text().count("is at work") == 2 and time.time())
+    eventually(lambda: not lives(trainer))
+
+    took = time.time() - asked
+    assert "cancelled" == toy.ended(run)["status"]
+    assert took >= 3
+    assert took < max(3.0, adopted - asked) + 2 + 1  # the second word, and a little
+
+
+def test_a_ghost_changes_nothing_whatever_it_was_about(make_house: Callable[..., House], postgresql_url: str, redis_url: str) -> None:
     soon = "&options=-c%20idle_in_transaction_session_timeout%3D1s"
-    house = make_house(postgresql_url + soon, redis_url, TUNEYARD_LEASE_SECONDS="2")
-    toy = Counted(house, lines=1_500, rate=500)
-    run = toy.launch()
-    toy.wait_for(run, 300)
-    assert house.worker.process is not None
-    ghost = house.worker.process
-    os.kill(ghost.pid, signal.SIGSTOP)
-    eventually(lambda: not live(house))
-    second = Part("workers", house.environment, house.folder / "worker-2.log")
-
-    try:
+    house = make_house(postgresql_url + soon, redis_url, TUNEYARD_LEASE_SECONDS="1", TUNEYARD_SWEEP_SECONDS="0.3")
+    running = Counted(house, lines=1_500, rate=500, name="running")
+    run = running.launch()
+    running.wait_for(run, 300)
+    saving = Counted(house, held=True, name="saving", first=f"{SAVES}trap '' TERM\nsave 7")
+    cancelled = saving.counting()
+    saving.cancel(cancelled)
+    starting = Counted(house, lines=5, name="starting")
+    with _frozen_in_a_start(starting) as started:
+        eventually(lambda: not live(house))
+        second = Part("workers", house.environment, house.folder / "worker-2.log")
         second.start()
-        eventually(lambda: live(house))
-        toy.wait_for(run, toy.total(run) + 1)
-        os.kill(ghost.pid, signal.SIGCONT)
+        running.wait_for(run, running.total(run) + 1)
+        starting.assert_whole(started)
 
+    ghost = house.worker.process
+    assert ghost is not None
+    try:
         assert 3 == ghost.wait(10)
-        toy.assert_whole(run)
+        running.assert_whole(run)
+        saving.cancel(cancelled, force=True)
+        assert "cancelled" == saving.ended(cancelled)["status"]
+        starting.assert_whole(started)
     finally:
         second.kill()
     assert "another worker speaks for host testhost now; this one lets go" in house.worker.log.read_text()
@@ -126,5 +151,17 @@ def test_a_second_worker_of_a_host_is_refused_with_a_sentence(house: House) -> N
     toy.assert_whole(run)
 
 
-def live(house: House) -> bool:
-    return any(host["live"] for host in house.client.get("/_internal/health").json()["hosts"])
+@contextmanager
+def _frozen_in_a_start(toy: Counted) -> Iterator[str]:
+    """Freeze the worker and its launcher while that waits for the lock of a new run, which is free by then; give the run."""
+    worker = toy.house.worker.process
+    assert worker is not None
+    with frozen(worker.pid):
+        run = toy.launch()
+        toy.directory(run).mkdir(parents=True)
+        lock = os.open(toy.directory(run) / "lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    eventually(lambda: (toy.directory(run) / "spec.json").exists() and children(worker.pid))
+    with frozen(worker.pid, *children(worker.pid)):
+        os.close(lock)
+        yield run

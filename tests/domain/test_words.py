@@ -5,14 +5,31 @@ import pytest
 
 from domain.access.principal import Role
 from domain.datasets.dataset import DatasetStatus
+from domain.hosts.host import HostStatus
+from domain.processes.condition import ConditionName
 from domain.processes.process import Phase
+from domain.processes.waiting import Reason
 from domain.projects.project import ExecutorName, ProjectStatus
 from domain.runs.artifact import ArtifactType
-from domain.runs.run import FailureClass, RunStatus
+from domain.runs.failure import FailureClass
+from domain.runs.run import RunStatus
 from domain.training.task_type import TaskType, task_type_of
 from domain.words import Word
 
-WORDS: list[type[Word]] = [ArtifactType, DatasetStatus, ExecutorName, FailureClass, Phase, ProjectStatus, Role, RunStatus, TaskType]
+WORDS: list[type[Word]] = [
+    ArtifactType,
+    ConditionName,
+    DatasetStatus,
+    ExecutorName,
+    FailureClass,
+    HostStatus,
+    Phase,
+    ProjectStatus,
+    Reason,
+    Role,
+    RunStatus,
+    TaskType,
+]
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -255,8 +255,8 @@ def test_the_summary_system(house: House) -> None:
     effective = {"model_name": "llama-2-13b", "learning_rate": 2e-5, "per_device_train_batch_size": 32, "num_train_epochs": 3}
     assert effective.items() <= run["config"].items()
 
-    waiting = eventually(lambda: house.run("中文摘要系统", "run-001")["waiting_for"])
-    assert "4 GPUs of type A100" in waiting
+    waiting = eventually(lambda: house.run("中文摘要系统", "run-001")["waiting"])
+    assert "4 块 A100 GPU" in waiting["text"]
     (mention,) = house.ok("GET", f"/projects/{project['id']}")["runs"]
     assert {"id": run["id"], "name": "run-001", "status": "queued", "progress": 0.0, "started_at": None}.items() <= mention.items()
 

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_scan_lists_what_is_there_and_says_what_is_whole(folder: Path) -> None:
-    found = scan(folder)
+    found = scan(folder).findings
 
     assert [
         ("checkpoint-20", 20, None),
@@ -50,11 +50,11 @@ def test_a_scan_lists_what_is_there_and_says_what_is_whole(folder: Path) -> None
 def test_a_folder_that_is_itself_the_model_is_judged_by_its_own_files(folder: Path) -> None:
     final = folder / "model_final"
 
-    assert [(".", "model", True)] == [(one.path, one.name, one.complete) for one in scan(final)]
+    assert [(".", "model", True)] == [(one.path, one.name, one.complete) for one in scan(final).findings]
 
 
 def test_no_folder_is_no_finding(tmp_path: Path) -> None:
-    assert [] == scan(tmp_path / "never")
+    assert ([], False) == ((never := scan(tmp_path / "never")).findings, never.whole)
 
 
 def test_links_are_neither_listed_nor_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -108,4 +108,4 @@ def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.log")).touch()
     (tmp_path / "日志.log").touch()
 
-    assert ["日志.log"] == [one.path for one in scan(tmp_path)]
+    assert ["日志.log"] == [one.path for one in scan(tmp_path).findings]

@@ -1,4 +1,4 @@
-"""`tuneyard runs`, `logs`, `metrics` and `artifacts`: trainings, and what they said and left."""
+"""`tuneyard runs`, `logs` and `metrics`: trainings, and what they said."""
 
 import shlex
 import sys
@@ -86,6 +86,15 @@ def cancel_run(session: Session, /, project: str, run: str, *, force: bool) -> N
     session.show(session.client.cancel(project, run, force=force), show.run)
 
 
+@runs.command("declare-dead")
+@click.argument("project")
+@click.argument("run")
+@pass_session
+def declare_run_dead(session: Session, /, project: str, run: str) -> None:
+    """Say that a run on a host that was lost will not come back; refused while the host is alive."""
+    session.show(session.client.declare_dead(project, run), show.run)
+
+
 @runs.command("resume")
 @click.argument("project")
 @click.argument("run")
@@ -137,15 +146,6 @@ def logs(session: Session, /, project: str, run: str, page: int | None, *, follo
 def metrics(session: Session, /, project: str, run: str, **wanted: Any) -> None:  # noqa: ANN401 - the API's parameters
     """Show what a run's trainer measured, with a curve per metric."""
     session.show(session.client.metrics(project, run, **given(wanted)), show.metrics)
-
-
-@click.command(cls=Command)
-@click.argument("project")
-@click.argument("run")
-@pass_session
-def artifacts(session: Session, /, project: str, run: str) -> None:
-    """List what a run left on disk: checkpoints, models, and more."""
-    session.show(session.client.artifacts(project, run), show.artifacts)
 
 
 def _until_over(session: Session, /, project: str, run: Run, *, following: bool) -> None:
