@@ -51,7 +51,10 @@ def seen(tx: Tx) -> list[SeenHost]:
 def shown(tx: Tx) -> list[SeenHost]:
     """Every host, with whose process holds which GPU."""
     owners = tx.processes.owners()
-    return [replace(each, owners={gpu.number: owners[gpu.holder] for gpu in each.gpus if gpu.holder in owners}) for each in seen(tx)]
+    return [
+        replace(each, owners={gpu.number: owners[gpu.holder] for gpu in each.gpus if gpu.holder and gpu.holder in owners})
+        for each in seen(tx)
+    ]
 
 
 def shown_one(tx: Tx, name: str) -> SeenHost:
