@@ -254,8 +254,9 @@ class Client:
                     heard, pause = time.monotonic(), 0.1
                     if event == "end":
                         return
-                    after = line.get("number", after)
-                    yield line
+                    if line:
+                        after = line.get("number", after)
+                        yield line
             except Unreachable:
                 if time.monotonic() - heard > patience:
                     raise
@@ -304,7 +305,7 @@ class Client:
                     source.response.read()
                     raise _refusal(source.response)
                 for event in source.iter_sse():
-                    yield event.event, json.loads(event.data)
+                    yield event.event, json.loads(event.data or "{}")  # a comment comes out as an event without data: a sign of life
         except (httpx.HTTPError, SSEError) as problem:
             raise Unreachable(f"the server at {self.url} broke off ({_words(problem)})") from problem
 

@@ -21,7 +21,7 @@ from domain.processes import actions as processes
 from domain.processes.condition import ConditionName
 from domain.processes.ports import BadInput, CannotStart, Cause, Executor, Sight, Spec
 from domain.processes.process import Phase, Process
-from domain.runs import actions
+from domain.runs import hosting
 from domain.runs.artifact import Look
 from domain.runs.command import config_path, on_host
 from domain.runs.ending import Ending
@@ -62,7 +62,7 @@ LINGER_SECONDS = 5.0
 
 async def live(hand: Hand, process_id: ProcessId, nudge: asyncio.Event) -> None:
     """See one attempt of a run through to its end, reading its row again at a nudge; Ghost when another worker has taken over this host."""
-    run, process = await hand.db.run(actions.take, process_id, hand.speaker)
+    run, process = await hand.db.run(hosting.take, process_id, hand.speaker)
     if run.over or process.phase is Phase.over:
         return
     life = _Life(hand, run, process, nudge)
@@ -75,6 +75,7 @@ async def live(hand: Hand, process_id: ProcessId, nudge: asyncio.Event) -> None:
         if process.phase is Phase.starting:
             await life.start(executor)
     except CannotStart as refusal:
+        await executor.ask_to_stop(hand.directory_of(process))  # a frozen worker that thaws must not start it after all
         await executor.kill(hand.directory_of(process))  # a container may have been made for it
         await life.settle(refusal=refusal)
         return
@@ -160,7 +161,7 @@ class _Life:
             look=look,
         )
         backoff = timedelta(seconds=self._hand.settings.retry_seconds)
-        await self._hand.db.run(actions.ended, self._process.id, self._hand.speaker, ending, backoff=backoff)
+        await self._hand.db.run(hosting.ended, self._process.id, self._hand.speaker, ending, backoff=backoff)
 
     async def _step(self, executor: Executor, sight: Sight, *, over: bool) -> bool:
         """Write down what there is to see and hear now; whether it said anything."""
@@ -196,7 +197,7 @@ class _Life:
         self._left = await executor.kill(self._directory)
         failpoint("worker", "killed")
         if self._left or self._process.gpus:
-            await self._hand.db.run(actions.freed, self._process.id, self._hand.speaker, self._left)
+            await self._hand.db.run(hosting.freed, self._process.id, self._hand.speaker, self._left)
         self._freed = True
 
     async def _rest(self, seconds: float) -> None:
@@ -215,7 +216,7 @@ class _Life:
 
     async def _note_beginning(self, sight: Sight) -> None:
         if self._run.status is RunStatus.starting and sight.pid is not None:
-            self._run = await self._hand.db.run(actions.began, self._process.id, self._hand.speaker, sight)
+            self._run = await self._hand.db.run(hosting.began, self._process.id, self._hand.speaker, sight)
 
     async def _listen(self, executor: Executor, *, final: bool) -> bool:
         """Store what was said since the last time; whether there was anything."""
@@ -235,7 +236,7 @@ class _Life:
             report_end=self._process.report_offset + report.consumed,
             seen_at=datetime.now(UTC),
         )
-        self._process = await self._hand.db.run(actions.said, self._process.id, self._hand.speaker, said)
+        self._process = await self._hand.db.run(hosting.said, self._process.id, self._hand.speaker, said)
         self._reader = reading.reader
         self._watchman.hear()
         for each in said.measured:
@@ -252,7 +253,7 @@ class _Life:
             return
         look = await asyncio.to_thread(scan, self._output)
         if look != self._seen:
-            await self._hand.db.run(actions.found, self._process.id, self._hand.speaker, look)
+            await self._hand.db.run(hosting.found, self._process.id, self._hand.speaker, look)
             self._seen = look
         self._scanned = time.monotonic()
 
@@ -263,9 +264,12 @@ class _Life:
 
     def _prepare(self) -> None:
         _check_unchanged(self._run, self._hand.root)
-        self._output.mkdir(parents=True, exist_ok=True)
         config = _as_read(self._run, self._hand.root_of(self._process)) | {"output_dir": str(self._seen_output)}
-        replace_file(self._hand.root / config_path(RunId(self._run.id)), yaml_text.write(config).encode())
+        try:
+            self._output.mkdir(parents=True, exist_ok=True)
+            replace_file(self._hand.root / config_path(RunId(self._run.id)), yaml_text.write(config).encode())
+        except OSError as error:
+            raise CannotStart(f"the run's folder {self._output.parent} cannot be written: {error.strerror}") from None
 
 
 def _check_unchanged(run: Run, root: Path) -> None:

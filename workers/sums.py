@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from domain.errors import DomainError, Invalid
 from domain.ids import ArtifactId
-from domain.runs import actions
+from domain.runs import hosting
 from domain.runs.artifact import Artifact, Summed
 from infra.files.sums import reckon
 from workers.hand import Hand
@@ -56,7 +56,7 @@ class _Summing:
     async def next(self) -> bool:
         """Sum one artifact; False when none is left."""
         self._vain = {each: until for each, until in self._vain.items() if until > time.monotonic()}
-        left = await self._hand.db.read(actions.unsummed, self._hand.speaker.name, limit=len(self._vain) + 1)
+        left = await self._hand.db.read(hosting.unsummed, self._hand.speaker.name, limit=len(self._vain) + 1)
         artifact = next((each for each in left if each.id not in self._vain), None)
         if artifact is None:
             return False
@@ -64,7 +64,7 @@ class _Summing:
         if summed is None:
             self._vain[artifact.id] = time.monotonic() + VAIN_SECONDS
         else:
-            await self._hand.db.run(actions.summed, artifact, self._hand.speaker, summed)
+            await self._hand.db.run(hosting.summed, artifact, self._hand.speaker, summed)
         return True
 
     async def _reckon(self, artifact: Artifact) -> Summed | None:

@@ -9,7 +9,7 @@ from domain.errors import Ghost, Unavailable
 from domain.processes.condition import ConditionName
 from domain.processes.ports import Executor, Sight
 from domain.processes.process import Process
-from domain.runs import actions
+from domain.runs import hosting
 from domain.runs.run import Run
 from workers.hand import Hand
 
@@ -68,7 +68,7 @@ class Watchman:
         if (name in self._noted) is (reason is not None):
             return
         grace = timedelta(seconds=self._hand.settings.grace_seconds) if stop else None
-        await self._hand.db.run(actions.noted, self._process.id, self._hand.speaker, name, reason, stop_after=grace)
+        await self._hand.db.run(hosting.noted, self._process.id, self._hand.speaker, name, reason, stop_after=grace)
         self._noted ^= {name}
 
     async def _look_at_silence(self, sight: Sight) -> None:

@@ -27,6 +27,10 @@ class Hosts(Protocol):
         """Prolong the lease; False when it is no longer ours."""
         ...
 
+    def fence(self, name: HostName) -> None:
+        """Make a ghost of whoever speaks for it; who wants to speak for it must register."""
+        ...
+
     def accept(self, name: HostName, *, accepting: bool) -> None:
         """Say whether anything new is placed there."""
         ...

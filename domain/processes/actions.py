@@ -84,7 +84,7 @@ def take(tx: Tx, process_id: ProcessId, speaker: Speaker) -> Process:
 def seen_alive(tx: Tx, process_id: ProcessId, speaker: Speaker, sight: Sight) -> Process:
     """Note who the command is: pid, start time and boot id together, never the pid alone."""
     process = held(tx, process_id, speaker)
-    if process.phase is not Phase.starting:
+    if process.phase is not Phase.starting or process.attempt != sight.attempt:
         return process
     process = process.to(Phase.alive, tx.now, pid=sight.pid, start_ticks=sight.start_ticks, boot_id=sight.boot_id)
     tx.processes.save(process)

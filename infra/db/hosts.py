@@ -51,6 +51,10 @@ class HostRows(Rows[Host]):
         """Prolong the lease if it is still this one."""
         return self._prolong(name, lease, ttl)
 
+    def fence(self, name: HostName) -> None:
+        """Bump the lease, and leave its end as it was: that is when the host was last heard of."""
+        self.connection.execute(update(HOSTS.table).where(_C.id == name).values(lease=_C.lease + 1))
+
     def accept(self, name: HostName, *, accepting: bool) -> None:
         """Write the one column: a beat may be prolonging the lease."""
         self.connection.execute(update(HOSTS.table).where(_C.id == name).values(accepting=accepting))

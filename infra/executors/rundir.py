@@ -9,6 +9,7 @@ import os
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -227,9 +228,12 @@ def read_log(directory: str, offset: int, limit: int) -> bytes:
 def ask_to_stop(directory: str) -> None:
     """Leave the stop file: the command may watch for it in $TUNEYARD_RUN_DIRECTORY, and what has not begun never will.
 
-    Left again it stays as it is: its age says how long the command has known.
+    Left again it stays as it is: its age says how long the command has known. A disk that takes no more files takes this one neither;
+    then signals must do.
     """
-    os.close(os.open(f"{directory}/stop", os.O_WRONLY | os.O_CREAT, 0o644))
+    with suppress(OSError):
+        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(f"{directory}/stop", os.O_WRONLY | os.O_CREAT, 0o644))
 
 
 def place(path: str, content: bytes) -> None:

@@ -24,6 +24,7 @@ MARKER = "TUNEYARD_RUN_DIRECTORY"
 RESERVED = 4096
 """Bytes of exit.json written beforehand, so that a disk filled by the command cannot swallow its exit code."""
 KILLED = "the shim was killed before the command began"
+"""The reason when nothing was wrong with the command: another attempt is worth it."""
 LONGEST_ERROR = 500
 """Characters of a reason; even when JSON escapes each of them it fits into what is reserved."""
 PATIENCE = 1.0

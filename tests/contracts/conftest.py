@@ -6,7 +6,7 @@ from domain.hosts import actions as hosts
 from domain.processes import actions as processes
 from domain.projects import actions as projects
 from domain.projects.project import ProjectCreate
-from domain.runs import actions
+from domain.runs import actions, hosting
 from domain.runs.run import NewRun
 from infra.db.database import Database
 from tests.contracts.lives import Speaker, Started
@@ -22,5 +22,5 @@ async def started(db: Database) -> Started:
     await db.run(processes.place)
     process = await db.read(lambda tx: tx.processes.of(run.id))
     speaker = Speaker(HOST, host.lease)
-    run, _ = await db.run(actions.take, process.id, speaker)
+    run, _ = await db.run(hosting.take, process.id, speaker)
     return Started(run, process.id, speaker)

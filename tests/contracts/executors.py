@@ -278,6 +278,24 @@ class ExecutorContract:
         assert (None, [True, True]) == (before, running)
         place.go.touch()
 
+    async def test_whether_the_command_itself_lives_is_seen_beside_its_children(self, executor: Executor, place: Place) -> None:
+        before = await executor.command_lives(place.directory)
+        await executor.start(place.directory, place.toy("count", "--children", "1", "--until", str(place.go)))
+        await said(executor, place)
+        state = rundir.state(place.directory)
+        assert state
+
+        running = await executor.command_lives(place.directory)
+        os.kill(place.pid_here(state.pid), signal.SIGKILL)
+
+        async def over() -> bool:
+            return await executor.command_lives(place.directory) is False
+
+        await until(over)
+        assert (await executor.look(place.directory)).alive
+        assert (None, True) == (before, running)
+        place.go.touch()
+
     async def test_another_process_with_the_shims_pid_is_not_taken_for_it(self, executor: Executor, place: Place) -> None:
         await executor.start(place.directory, place.toy("count", "--until", str(place.go)))
         _amend(place, shim_start_ticks=1)

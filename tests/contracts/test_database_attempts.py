@@ -15,7 +15,7 @@ from domain.processes.ports import Exit
 from domain.processes.process import Phase, Process, Resources
 from domain.projects import actions as projects
 from domain.projects.project import ProjectCreate
-from domain.runs import actions, queries
+from domain.runs import actions, hosting, queries
 from domain.runs.artifact import ArtifactType, Found
 from domain.runs.ending import Ending
 from domain.runs.failure import FailureClass
@@ -48,16 +48,16 @@ async def process_of(db: Database, run: Run) -> Process:
 async def retaken(db: Database, started: Started) -> None:
     """Let the host take the next attempt."""
     await db.run(processes.place)
-    await db.run(actions.take, started.process, started.speaker)
+    await db.run(hosting.take, started.process, started.speaker)
 
 
 async def test_what_the_infrastructure_broke_is_tried_again_from_the_newest_complete_checkpoint(db: Database, started: Started) -> None:
-    await db.run(actions.began, started.process, started.speaker, ALIVE)
-    await db.run(actions.said, started.process, started.speaker, words(b"one", b"two"))
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
+    await db.run(hosting.said, started.process, started.speaker, words(b"one", b"two"))
     half = checkpoint(30, complete=False, missing="no weights are there")
 
     run = await db.run(
-        actions.ended, started.process, started.speaker, vanished(started.run, checkpoint(20), checkpoint(10), half), backoff=AN_INSTANT
+        hosting.ended, started.process, started.speaker, vanished(started.run, checkpoint(20), checkpoint(10), half), backoff=AN_INSTANT
     )
 
     assert (RunStatus.queued, 2, None) == (run.status, run.attempt, run.host)
@@ -68,14 +68,14 @@ async def test_what_the_infrastructure_broke_is_tried_again_from_the_newest_comp
     process = await process_of(db, run)
     assert (Phase.waiting, 2, 0, "folder") == (process.phase, process.attempt, process.log_offset, process.folder)
     await retaken(db, started)
-    await db.run(actions.said, started.process, started.speaker, words(b"three", attempt=2))
+    await db.run(hosting.said, started.process, started.speaker, words(b"three", attempt=2))
     lines = await db.read(lambda tx: queries.log_lines(tx, run.id, 0, 9))
     assert ["one", "two", "three"] == [line.text.decode() for line in lines if not line.level]
 
 
 async def test_the_third_failure_of_the_infrastructure_is_the_last(db: Database, started: Started) -> None:
     for attempt in (1, 2, 3):
-        run = await db.run(actions.ended, started.process, started.speaker, vanished(started.run, attempt=attempt), backoff=AN_INSTANT)
+        run = await db.run(hosting.ended, started.process, started.speaker, vanished(started.run, attempt=attempt), backoff=AN_INSTANT)
         if attempt < 3:
             await retaken(db, started)
 
@@ -87,7 +87,7 @@ async def test_the_third_failure_of_the_infrastructure_is_the_last(db: Database,
 async def test_the_pause_before_an_attempt_grows_and_is_kept_in_the_row(db: Database, started: Started) -> None:
     pauses = []
     for attempt in (1, 2):
-        await db.run(actions.ended, started.process, started.speaker, vanished(started.run, attempt=attempt), backoff=timedelta(hours=1))
+        await db.run(hosting.ended, started.process, started.speaker, vanished(started.run, attempt=attempt), backoff=timedelta(hours=1))
         process = await process_of(db, started.run)
         assert process.not_before is not None
         pauses.append((process.not_before - process.updated_at) / timedelta(hours=1))
@@ -116,7 +116,7 @@ async def test_the_pause_before_an_attempt_grows_and_is_kept_in_the_row(db: Data
 async def test_nothing_else_is_tried_again(
     db: Database, started: Started, end: Ending, status: RunStatus, failure: FailureClass | None
 ) -> None:
-    run = await db.run(actions.ended, started.process, started.speaker, end, backoff=AN_INSTANT)
+    run = await db.run(hosting.ended, started.process, started.speaker, end, backoff=AN_INSTANT)
 
     assert (status, failure, 1) == (run.status, run.failure and run.failure.failure_class, run.attempt)
 
@@ -124,18 +124,19 @@ async def test_nothing_else_is_tried_again(
 async def test_a_passing_obstacle_is_worth_another_attempt(db: Database, started: Started) -> None:
     refused = Ending(attempt=1, began=False, refusal="the docker engine does not answer", passing=True)
 
-    run = await db.run(actions.ended, started.process, started.speaker, refused, backoff=AN_INSTANT)
+    run = await db.run(hosting.ended, started.process, started.speaker, refused, backoff=AN_INSTANT)
 
     assert (RunStatus.queued, 2) == (run.status, run.attempt)
 
 
-async def test_an_old_attempts_end_and_words_change_nothing(db: Database, started: Started) -> None:
-    await db.run(actions.ended, started.process, started.speaker, vanished(started.run), backoff=AN_INSTANT)
+async def test_what_is_said_of_an_old_attempt_changes_nothing(db: Database, started: Started) -> None:
+    await db.run(hosting.ended, started.process, started.speaker, vanished(started.run), backoff=AN_INSTANT)
     await retaken(db, started)
     before = await db.read(queries.get, "p", started.run.id)
 
-    again = await db.run(actions.ended, started.process, started.speaker, vanished(started.run), backoff=AN_INSTANT)
-    await db.run(actions.said, started.process, started.speaker, words(b"late"))
+    again = await db.run(hosting.ended, started.process, started.speaker, vanished(started.run), backoff=AN_INSTANT)
+    await db.run(hosting.said, started.process, started.speaker, words(b"late"))
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
 
     assert before == again == await db.read(queries.get, "p", started.run.id)
 
@@ -143,17 +144,17 @@ async def test_an_old_attempts_end_and_words_change_nothing(db: Database, starte
 async def test_a_cancelled_run_is_not_tried_again(db: Database, started: Started) -> None:
     await db.run(actions.cancel, "p", started.run.id, grace=AN_INSTANT)
 
-    run = await db.run(actions.ended, started.process, started.speaker, vanished(started.run), backoff=AN_INSTANT)
+    run = await db.run(hosting.ended, started.process, started.speaker, vanished(started.run), backoff=AN_INSTANT)
 
     assert (RunStatus.cancelled, 1) == (run.status, run.attempt)
 
 
 async def test_a_condition_comes_once_and_passes(db: Database, started: Started) -> None:
     for reason in ("silent", "still silent"):
-        await db.run(actions.noted, started.process, started.speaker, ConditionName.stalled, reason)
+        await db.run(hosting.noted, started.process, started.speaker, ConditionName.stalled, reason)
     noted = await db.read(queries.get, "p", started.run.id)
     for _ in range(2):
-        await db.run(actions.noted, started.process, started.speaker, ConditionName.stalled, None)
+        await db.run(hosting.noted, started.process, started.speaker, ConditionName.stalled, None)
 
     assert [(ConditionName.stalled, "silent")] == [(each.name, each.reason) for each in noted.conditions]
     assert [] == (await db.read(queries.get, "p", started.run.id)).conditions
@@ -162,17 +163,17 @@ async def test_a_condition_comes_once_and_passes(db: Database, started: Started)
 
 
 async def test_a_condition_may_stop_the_run(db: Database, started: Started) -> None:
-    await db.run(actions.began, started.process, started.speaker, ALIVE)
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
 
-    run = await db.run(actions.noted, started.process, started.speaker, ConditionName.nan_loss, "NaN", stop_after=timedelta(seconds=9))
+    run = await db.run(hosting.noted, started.process, started.speaker, ConditionName.nan_loss, "NaN", stop_after=timedelta(seconds=9))
 
     assert RunStatus.cancelling is run.status
     assert 9 == (await process_of(db, run)).stop_grace
 
 
 async def test_gpus_are_free_once_the_tree_is_dead_and_set_aside_when_it_is_not(db: Database, granted: Started) -> None:
-    await db.run(actions.freed, granted.process, granted.speaker, [4711])
-    run = await db.run(actions.ended, granted.process, granted.speaker, ending(1), backoff=AN_INSTANT)
+    await db.run(hosting.freed, granted.process, granted.speaker, [4711])
+    run = await db.run(hosting.ended, granted.process, granted.speaker, ending(1), backoff=AN_INSTANT)
 
     assert [ConditionName.unkillable] == [each.name for each in run.conditions]
     aside = [gpu for gpu in await db.read(lambda tx: tx.gpus.all()) if gpu.set_aside]
@@ -199,10 +200,12 @@ async def test_a_run_on_a_lost_host_is_over_when_an_operator_says_so(db: Databas
     assert (RunStatus.failed, FailureClass.infrastructure) == (run.status, run.failure and run.failure.failure_class)
     assert "declared dead by tester" in (run.failure.reason if run.failure else "")
     assert all(gpu.free for gpu in await db.read(lambda tx: tx.gpus.all()))
+    with pytest.raises(Ghost):  # it may only have been cut off, and must end what lives there before it is given more
+        await db.run(hosts.beat, HOST, granted.speaker.lease, timedelta(seconds=15), GPUS)
     again = await db.run(hosts.register, a_registration(gpus=GPUS))
     with pytest.raises(Ghost):
-        await db.run(actions.ended, granted.process, granted.speaker, ending(0), backoff=AN_INSTANT)
-    late = await db.run(actions.ended, granted.process, Speaker(HOST, again.lease), ending(0), backoff=AN_INSTANT)
+        await db.run(hosting.ended, granted.process, granted.speaker, ending(0), backoff=AN_INSTANT)
+    late = await db.run(hosting.ended, granted.process, Speaker(HOST, again.lease), ending(0), backoff=AN_INSTANT)
     assert run == late
 
 
@@ -228,7 +231,7 @@ async def granted(db: Database) -> Started:
     process = await process_of(db, run)
     assert ["GPU-0", "GPU-1"] == process.gpus
     speaker = Speaker(HOST, host.lease)
-    run, _ = await db.run(actions.take, process.id, speaker)
+    run, _ = await db.run(hosting.take, process.id, speaker)
     return Started(run, process.id, speaker)
 
 

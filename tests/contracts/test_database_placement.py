@@ -18,6 +18,7 @@ from domain.processes.process import Phase, Process, Resources
 from domain.projects import actions as projects
 from domain.projects.project import ProjectCreate
 from domain.runs import actions as runs
+from domain.runs import hosting
 from domain.runs.run import NewRun
 from infra.db.database import Database
 from tests.contracts.databases import keep, opened
@@ -125,13 +126,13 @@ async def hand(db: Database, speaker: Speaker, floor: Floor, over: asyncio.Event
                 await take(db, process.id, speaker, floor)
             elif chance.random() < 1 / 3:
                 floor.end(process)
-                await db.run(runs.freed, process.id, speaker, [])
-                await db.run(runs.ended, process.id, speaker, ending(0), backoff=AN_INSTANT)
+                await db.run(hosting.freed, process.id, speaker, [])
+                await db.run(hosting.ended, process.id, speaker, ending(0), backoff=AN_INSTANT)
 
 
 async def take(db: Database, process_id: ProcessId, speaker: Speaker, floor: Floor) -> None:
     try:
-        run, process = await db.run(runs.take, process_id, speaker)
+        run, process = await db.run(hosting.take, process_id, speaker)
     except (Conflict, Ghost):
         return  # it was cancelled before it was taken
     if process.phase is Phase.starting:

@@ -17,7 +17,7 @@ from domain.processes.condition import Condition, ConditionName
 from domain.processes.process import Phase, Resources
 from domain.projects import actions as projects
 from domain.projects.project import ProjectChanges, ProjectStatus
-from domain.runs import actions, queries
+from domain.runs import actions, hosting, queries
 from domain.runs.artifact import ArtifactType, Found, Tag, TagName
 from domain.runs.attempt import Attempt
 from domain.runs.failure import Failure, FailureClass
@@ -208,9 +208,9 @@ async def test_artifacts_are_kept_once_and_change_in_place(db: Database) -> None
 
 async def test_a_whole_life_is_told_step_by_step(db: Database, started: Started) -> None:
     found = Found(type=ArtifactType.model, path="model_final", name="model_final", size_bytes=1, modified_at=1.0)
-    began = await db.run(actions.began, started.process, started.speaker, ALIVE)
-    await db.run(actions.said, started.process, started.speaker, words("你好".encode(), b"", loss=float("nan"), f1=0.5))
-    ended = await db.run(actions.ended, started.process, started.speaker, ending(0, found), backoff=AN_INSTANT)
+    began = await db.run(hosting.began, started.process, started.speaker, ALIVE)
+    await db.run(hosting.said, started.process, started.speaker, words("你好".encode(), b"", loss=float("nan"), f1=0.5))
+    ended = await db.run(hosting.ended, started.process, started.speaker, ending(0, found), backoff=AN_INSTANT)
 
     assert (RunStatus.running, 0.05, HOST) == (began.status, began.progress, began.host)
     assert (RunStatus.succeeded, 1.0, 0, None) == (ended.status, ended.progress, ended.exit_code, ended.failure)
@@ -227,11 +227,11 @@ async def test_a_whole_life_is_told_step_by_step(db: Database, started: Started)
 
 async def test_every_step_of_a_host_may_be_repeated(db: Database, started: Started) -> None:
     for _ in range(2):
-        await db.run(actions.take, started.process, started.speaker)
-        await db.run(actions.began, started.process, started.speaker, ALIVE)
-        await db.run(actions.said, started.process, started.speaker, words(b"once", f1=1.0))
-    once = await db.run(actions.ended, started.process, started.speaker, ending(0), backoff=AN_INSTANT)
-    twice = await db.run(actions.ended, started.process, started.speaker, ending(1), backoff=AN_INSTANT)
+        await db.run(hosting.take, started.process, started.speaker)
+        await db.run(hosting.began, started.process, started.speaker, ALIVE)
+        await db.run(hosting.said, started.process, started.speaker, words(b"once", f1=1.0))
+    once = await db.run(hosting.ended, started.process, started.speaker, ending(0), backoff=AN_INSTANT)
+    twice = await db.run(hosting.ended, started.process, started.speaker, ending(1), backoff=AN_INSTANT)
 
     assert once == twice
     assert 3 == (await db.read(queries.log_page, "p", "run-001", Page(), None, None)).total
@@ -239,18 +239,18 @@ async def test_every_step_of_a_host_may_be_repeated(db: Database, started: Start
 
 
 async def test_a_ghost_changes_nothing(db: Database, started: Started) -> None:
-    await db.run(actions.began, started.process, started.speaker, ALIVE)
-    await db.run(actions.said, started.process, started.speaker, words(b"mine"))
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
+    await db.run(hosting.said, started.process, started.speaker, words(b"mine"))
     await db.run(hosts.register, a_registration())
     before = await snapshot(db, started)
     found = Found(type=ArtifactType.model, path="m", name="m", size_bytes=1, modified_at=1.0)
 
     attempts = (
-        db.run(actions.take, started.process, started.speaker),
-        db.run(actions.began, started.process, started.speaker, ALIVE),
-        db.run(actions.said, started.process, started.speaker, words(b"late", first=5)),
-        db.run(actions.found, started.process, started.speaker, look(found)),
-        db.run(actions.ended, started.process, started.speaker, ending(1, found), backoff=AN_INSTANT),
+        db.run(hosting.take, started.process, started.speaker),
+        db.run(hosting.began, started.process, started.speaker, ALIVE),
+        db.run(hosting.said, started.process, started.speaker, words(b"late", first=5)),
+        db.run(hosting.found, started.process, started.speaker, look(found)),
+        db.run(hosting.ended, started.process, started.speaker, ending(1, found), backoff=AN_INSTANT),
     )
     refusals = await asyncio.gather(*attempts, return_exceptions=True)
 
@@ -261,17 +261,17 @@ async def test_a_ghost_changes_nothing(db: Database, started: Started) -> None:
 async def test_what_a_trainer_left_is_registered_once_however_many_look(db: Database, started: Started) -> None:
     found = Found(type=ArtifactType.checkpoint, path="checkpoint-1", name="checkpoint-1", size_bytes=1, modified_at=1.0)
 
-    looks = [db.run(actions.found, started.process, started.speaker, look(found)) for _ in range(6)]
+    looks = [db.run(hosting.found, started.process, started.speaker, look(found)) for _ in range(6)]
     await asyncio.gather(*looks)
 
     assert 1 == len(await db.read(queries.artifacts, "p", "run-001"))
 
 
 async def test_a_failure_shows_its_last_words_whatever_bytes_they_are(db: Database, started: Started) -> None:
-    await db.run(actions.began, started.process, started.speaker, ALIVE)
-    await db.run(actions.said, started.process, started.speaker, words(b"\x00\x1b[31m\xff\xfe\xed\xa0\x80 boom"))
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
+    await db.run(hosting.said, started.process, started.speaker, words(b"\x00\x1b[31m\xff\xfe\xed\xa0\x80 boom"))
 
-    failed = await db.run(actions.ended, started.process, started.speaker, ending(1), backoff=AN_INSTANT)
+    failed = await db.run(hosting.ended, started.process, started.speaker, ending(1), backoff=AN_INSTANT)
 
     kept = await db.read(queries.get, "p", "run-001")
     assert failed == kept
@@ -283,9 +283,9 @@ async def test_a_failure_shows_its_last_words_whatever_bytes_they_are(db: Databa
 async def test_followers_are_told_of_every_change_of_their_run(db: Database, started: Started, aftermath: list[Aftermath]) -> None:
     aftermath.clear()
 
-    await db.run(actions.began, started.process, started.speaker, ALIVE)
-    await db.run(actions.said, started.process, started.speaker, words(b"x"))
-    await db.run(actions.ended, started.process, started.speaker, ending(0), backoff=AN_INSTANT)
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
+    await db.run(hosting.said, started.process, started.speaker, words(b"x"))
+    await db.run(hosting.ended, started.process, started.speaker, ending(0), backoff=AN_INSTANT)
 
     assert [{started.run.id, "events"}, {started.run.id}, {started.run.id, "events"}] == [each.topics for each in aftermath]
     assert [False, False, True] == [each.place for each in aftermath]

@@ -23,6 +23,19 @@ def test_a_killed_api_changes_nothing_for_a_run(house: House) -> None:
     toy.assert_whole(run, status="failed", code=2)
 
 
+def test_a_cancel_goes_on_though_the_api_is_killed(house: House) -> None:
+    toy = Counted(house, held=True, first="trap 'sleep 0.5; exit 143' TERM\n(while :; do sleep 0.05; done) & wait\n")
+    run = toy.launch()
+    eventually(lambda: toy.show(run)["status"] == "running")
+    toy.cancel(run)
+
+    house.api.kill()
+    house.api.start()
+    eventually(house.ready)
+
+    assert ("cancelled", 143) == (toy.ended(run)["status"], toy.show(run)["exit_code"])
+
+
 def test_everything_of_ours_may_die_at_once(house: House) -> None:
     toy = Counted(house, held=True)
     run = toy.counting()

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from domain.errors import Ghost
 from domain.hosts import actions as hosts
 from domain.processes.process import Phase
-from domain.runs import actions
+from domain.runs import hosting
 from domain.runs.artifact import DELETED, Artifact, ArtifactType, FileSum, Found, Summed, Tag, TagName
 from domain.runs.run import RunStatus
 from infra.db.database import Database
@@ -135,8 +135,8 @@ async def test_only_complete_artifacts_of_ended_runs_of_this_host_are_left_to_su
     ]
     await db.run(keep, ended, living, foreign, nowhere, *things)
 
-    left = await db.read(actions.unsummed, HOST, limit=9)
-    first = await db.read(actions.unsummed, HOST, limit=1)
+    left = await db.read(hosting.unsummed, HOST, limit=9)
+    first = await db.read(hosting.unsummed, HOST, limit=1)
 
     assert ["new", "old", "of nowhere"] == [each.name for each in left]
     assert ["new"] == [each.name for each in first]
@@ -160,12 +160,12 @@ async def test_sums_are_kept_once_and_only_by_who_speaks_for_the_host(db: Databa
     await db.run(keep, run, found)
     first = Speaker(HOST, (await db.run(hosts.register, a_registration())).lease)
     read = Summed(manifest=[FileSum(path=".", size_bytes=3, sha256="ab")])
-    await db.run(actions.summed, found, first, read)
+    await db.run(hosting.summed, found, first, read)
     second = Speaker(HOST, (await db.run(hosts.register, a_registration())).lease)
 
-    await db.run(actions.summed, found, second, Summed(missing=DELETED))
+    await db.run(hosting.summed, found, second, Summed(missing=DELETED))
     with pytest.raises(Ghost):
-        await db.run(actions.summed, found, first, read)
+        await db.run(hosting.summed, found, first, read)
 
     kept = await _kept(db, found)
     assert ("ab", 3, True, read.manifest) == (kept.sha256, kept.size_bytes, kept.complete, kept.manifest)
@@ -178,11 +178,11 @@ async def test_sums_do_not_undo_a_tag_that_was_set_meanwhile(db: Database) -> No
     speaker = Speaker(HOST, (await db.run(hosts.register, a_registration())).lease)
     await db.run(keep, replace(found, tags=[Tag(tag=TagName.archived, applied_at=AT)]))
 
-    await db.run(actions.summed, found, speaker, Summed(missing="half of it is gone"))
+    await db.run(hosting.summed, found, speaker, Summed(missing="half of it is gone"))
 
     kept = await _kept(db, found)
     assert (False, "half of it is gone", [TagName.archived]) == (kept.complete, kept.missing, [each.tag for each in kept.tags])
-    assert [] == await db.read(actions.unsummed, HOST, limit=9)
+    assert [] == await db.read(hosting.unsummed, HOST, limit=9)
 
 
 async def test_what_a_scan_does_not_find_again_was_deleted(db: Database) -> None:
@@ -195,11 +195,11 @@ async def test_what_a_scan_does_not_find_again_was_deleted(db: Database) -> None
         Found(type=ArtifactType.checkpoint, path=f"checkpoint-{step}", name=f"checkpoint-{step}", step=step, size_bytes=1, modified_at=1)
         for step in (5, 9)
     )
-    await db.run(actions.found, process.id, speaker, look(first))
+    await db.run(hosting.found, process.id, speaker, look(first))
 
-    await db.run(actions.found, process.id, speaker, look(second))
+    await db.run(hosting.found, process.id, speaker, look(second))
     gone = {each.name: each.missing for each in await db.read(lambda tx: tx.artifacts.of(run.id))}
-    await db.run(actions.found, process.id, speaker, look(first, second))
+    await db.run(hosting.found, process.id, speaker, look(first, second))
 
     back = {each.name: each.complete for each in await db.read(lambda tx: tx.artifacts.of(run.id))}
     assert {"elsewhere/checkpoint-1": None, "checkpoint-5": DELETED, "checkpoint-9": None} == gone
