@@ -7,6 +7,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from api import follow
 from api.follow import Batch, Told
@@ -51,7 +52,8 @@ def test_the_client_takes_a_comment_for_no_event() -> None:
             self.end_headers()
             self.wfile.write(said)
 
-        def log_message(self, *_: object) -> None:
+        @override
+        def log_message(self, format: str, *_: object) -> None:
             return
 
     with HTTPServer(("127.0.0.1", 0), Canned) as server, Client(f"http://127.0.0.1:{server.server_port}") as tuneyard:

@@ -48,12 +48,12 @@ def slow(redis: embedded.Redis, _worker: int) -> Iterator[None]:
 @pytest.mark.parametrize("fault", [dead, forgetful, slow])
 def test_what_redis_does_not_ring_is_found_by_the_sweep(
     make_house: Callable[..., House],
-    sqlite_url: str,
+    postgresql_url: str,
     tmp_path: Path,
     fault: Callable[[embedded.Redis, int], AbstractContextManager[None]],
 ) -> None:
     with embedded.redis(tmp_path / "redis") as redis:
-        house = make_house(sqlite_url, redis.url, TUNEYARD_SWEEP_SECONDS=str(SWEEP))
+        house = make_house(postgresql_url, redis.url, TUNEYARD_SWEEP_SECONDS=str(SWEEP))
         assert house.worker.process is not None
         toy = Counted(house, held=True)
         running, cancelled = toy.counting(), toy.counting()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.counted import SAVES, Counted, children, frozen, kill_both, lives, pids_of
+from tests.crash.counted import SAVES, Counted, children, kill_both, lives, pids_of
 from tests.house import House, eventually
 from tests.toys import scatter
 
@@ -154,18 +154,18 @@ def test_forty_trainings_at_once_each_start_once(house: House) -> None:
 @contextmanager
 def _in_the_middle_of_a_start(toy: Counted) -> Iterator[tuple[str, int]]:
     """Launch a run and hold its start just before the command can be known; the run, and its launcher."""
-    worker = toy.house.worker.process
-    assert worker is not None
-    with frozen(worker.pid):
-        run = toy.launch()
-        toy.directory(run).mkdir(parents=True)
-        # While we hold the lease of a file, whoever wants to write to it waits.
-        state = os.open(toy.directory(run) / "state.json.tmp", os.O_RDWR | os.O_CREAT)
-        fcntl.fcntl(state, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(state, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    toy.house.worker.kill()
+    run = toy.launch()
+    toy.directory(run).mkdir(parents=True)
+    # While we hold the lease of a file, whoever wants to write to it waits.
+    state = os.open(toy.directory(run) / "state.json.tmp", os.O_RDWR | os.O_CREAT)
+    fcntl.fcntl(state, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(state, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    toy.house.worker.start()
+    assert toy.house.worker.process is not None
     try:
         eventually(lambda: len(_shims(toy, run)) == 3)
-        (launcher,) = children(worker.pid)
+        (launcher,) = children(toy.house.worker.process.pid)
         yield run, launcher
     finally:
         os.close(state)
