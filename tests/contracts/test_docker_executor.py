@@ -208,7 +208,7 @@ async def test_a_training_may_run_as_another_user(docker_engine: PrivateEngine, 
     output.mkdir()
     _open(tmp_path)
     executor = DockerExecutor(docker_engine.address, trainer, training_path=str(tmp_path), user=f"{NOBODY}:{NOBODY}")
-    spec = place.spec("sh", "-c", 'id -u; touch "$TUNEYARD_OUTPUT_DIR/made"; sleep 1000', env={"TUNEYARD_OUTPUT_DIR": str(output)})
+    spec = place.spec("sh", "-c", 'touch "$TUNEYARD_OUTPUT_DIR/made"; id -u; sleep 1000', env={"TUNEYARD_OUTPUT_DIR": str(output)})
 
     await executor.start(place.directory, spec)
     who = await said(executor, place, 6)
