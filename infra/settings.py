@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from domain.deployments.vllm import require_command
+from domain.errors import Invalid
+
 DEFAULT_TRAINING_PATH = "/data1/qwen2.5-14bxxxx"
 
 
@@ -52,6 +55,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=1, le=65535)] = field(default=8000, name="TUNEYARD_PORT")
     start_command: str = field(default="bash run_train_full_sft.sh <training_yaml>", name="TUNEYARD_START_COMMAND")
     """Template of the training's command, split as a shell splits words; `<training_yaml>` becomes the run's own config."""
+    serve_command: str = field(default="vllm", name="TUNEYARD_SERVE_COMMAND")
+    """vLLM's program on the hosts; or, with `<model>` and `<port>` in it, the whole command line of another server that speaks its API."""
     executor: Literal["docker", "local"] = field(default="docker", name="TUNEYARD_EXECUTOR")
     """`docker` (docker exec into the configured container) or `local` (a process of this machine; what `tuneyard up` uses)."""
     working_dir: str | None = field(default=None, name="TUNEYARD_WORKING_DIR")
@@ -95,6 +100,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         message = f"a setting cannot be read: {wrong}"
         raise SettingsError(message) from None
     _require_words(settings.start_command)
+    try:
+        require_command(settings.serve_command)
+    except Invalid as wrong:
+        message = f"TUNEYARD_SERVE_COMMAND {wrong.detail}"
+        raise SettingsError(message) from None
     return msgspec.structs.replace(settings, training_path=str(Path(settings.training_path).absolute()))
 
 

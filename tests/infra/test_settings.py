@@ -59,6 +59,9 @@ def test_the_training_directory_is_made_absolute() -> None:
         ("TUNEYARD_DOCKER_USER", "trainer"),
         ("TUNEYARD_START_COMMAND", "bash 'unclosed <training_yaml>"),
         ("TUNEYARD_START_COMMAND", "   "),
+        ("TUNEYARD_SERVE_COMMAND", "   "),
+        ("TUNEYARD_SERVE_COMMAND", "other --model <model>"),
+        ("TUNEYARD_SERVE_COMMAND", "other <model> <port> <gpu>"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_setting(name: str, value: str) -> None:
