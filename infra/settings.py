@@ -48,6 +48,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What else they see of this host: `HOST:CONTAINER` or `HOST:CONTAINER:ro`, separated by commas."""
     max_small_file_bytes: Annotated[int, Meta(ge=0)] = field(default=64 * 1024 * 1024, name="MAX_SMALL_FILE_BYTES")
     max_yaml_bytes: Annotated[int, Meta(ge=0)] = field(default=1024 * 1024, name="MAX_YAML_BYTES")
+    max_file_bytes: Annotated[int, Meta(ge=0)] = field(default=256 * 1024**3, name="TUNEYARD_MAX_FILE_BYTES")
+    """Of a resumable upload."""
+    max_unpack_ratio: Annotated[int, Meta(ge=1)] = field(default=100, name="TUNEYARD_MAX_UNPACK_RATIO")
+    """How many times its own size a `.gz` or `.zst` file may hold, beyond its first 64 MiB: text holds 3 to 20 times."""
     token: str | None = field(default=None, name="TUNEYARD_TOKEN")
     """The bearer token that every call must show; required when the server listens beyond loopback."""
     bind: str = field(default="127.0.0.1", name="TUNEYARD_BIND")
