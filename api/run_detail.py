@@ -8,12 +8,12 @@ from msgspec.structs import asdict
 
 from api.artifacts import ArtifactDetail, artifact_detail
 from domain.files import Pinned
+from domain.processes.attempt import Attempt
 from domain.processes.condition import Condition, ConditionName
+from domain.processes.failure import Failure, FailureClass
 from domain.processes.process import Resources
 from domain.processes.waiting import Holder, Reason, Waiting
 from domain.runs.artifact import Artifact, newest_checkpoint, why_no_checkpoint
-from domain.runs.attempt import Attempt
-from domain.runs.failure import Failure, FailureClass
 from domain.runs.queries import Detail
 from domain.runs.run import Run, RunStatus, RunSummary
 from domain.training.watch import Watch

@@ -4,7 +4,7 @@ Project    what a team wants to train: a dataset, a config, defaults. Every chan
 Dataset    uploaded files under a name; a run pins the very bytes it was launched with.
 Config     a training YAML, checked when it arrives, frozen into each run.
 Run        one training: queued → starting → running → succeeded | failed | cancelled; `cancelling` from any live state.
-Process    a command alive on a host for an owner (a run; later a deployment). The row is the order to start it.
+Process    a command alive on a host for an owner (a run, a deployment, a job). The row is the order to start it.
 Attempt    one life of a process; its run directory tells whether it started, lives, and how it ended.
 Host       a machine with a worker; its lease says which worker may speak for it.
 GPU        one of a host, held by one process or nobody, or set aside.

@@ -197,7 +197,7 @@ def free_port() -> int:
 
 def end_trainings(training: Path) -> None:
     """Kill what still lives of the run directories below this folder, by the pids they record."""
-    for state in training.glob("runs/*/attempt-*/state.json"):
+    for state in training.glob("*s/*/attempt-*/state.json"):
         recorded = json.loads(state.read_text())
         stat = Path(f"/proc/{recorded['pid']}/stat")
         with suppress(OSError):

@@ -15,17 +15,16 @@ PATIENCE = httpx.Timeout(60.0, connect=5.0)
 """Seconds of silence in the middle of a file after which it is given up for now."""
 
 
-async def fetch_missing(inputs: Mapping[str, Pinned], hand: Hand) -> bool:
-    """Bring every uploaded input here that is not; whether there were any. CannotStart when the server does not give one."""
+async def fetch_missing(inputs: Mapping[str, Pinned], hand: Hand) -> None:
+    """Bring every uploaded input here that is not. CannotStart when the server does not give one."""
     missing = {name: pinned for name, pinned in inputs.items() if pinned.mtime_ns is None and not (hand.root / pinned.path).exists()}
     if not missing:
-        return False
+        return
     token = hand.settings.token
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with httpx.AsyncClient(base_url=hand.settings.url, headers=headers, timeout=PATIENCE, trust_env=False) as server:
         for name, pinned in missing.items():
             await _fetch(server, name, pinned, hand.root)
-    return True
 
 
 async def _fetch(server: httpx.AsyncClient, name: str, pinned: Pinned, root: Path) -> None:

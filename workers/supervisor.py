@@ -12,8 +12,9 @@ from domain.errors import DomainError, Ghost
 from domain.hosts import actions as hosts
 from domain.ids import ProcessId
 from domain.processes import actions as processes
+from domain.processes.process import OwnerKind
 from infra import tasks
-from workers import runs
+from workers import life, runs
 from workers.hand import Hand
 from workers.janitor import tidy
 from workers.sums import keep_summing
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 4
 """A worker may miss this many beats less one before its lease runs out."""
+ROOMS: dict[OwnerKind, life.Take] = {OwnerKind.run: runs.take}
+"""Who sees to the processes of each kind of owner."""
 
 
 class Supervisor:
@@ -54,7 +57,9 @@ class Supervisor:
 
     async def _live(self, process_id: ProcessId, nudge: asyncio.Event) -> None:
         try:
-            await runs.live(self._hand, process_id, nudge)
+            process = await self._hand.db.read(processes.get, process_id)
+            if process is not None:
+                await life.live(self._hand, ROOMS[process.owner_kind], process_id, nudge)
         except Ghost:
             await self._check_lease()
         except DomainError as problem:

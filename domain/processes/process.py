@@ -21,6 +21,14 @@ class Phase(Word):
     over = ("over", "已结束", "Over")
 
 
+class OwnerKind(Word):
+    """Whom processes live for."""
+
+    run = ("run", "训练", "Training")
+    deployment = ("deployment", "部署", "Deployment")
+    job = ("job", "后台任务", "Job")
+
+
 NEXT = {
     Phase.waiting: {Phase.placed, Phase.over},
     Phase.placed: {Phase.waiting, Phase.starting, Phase.over},
@@ -43,7 +51,8 @@ class Process(Struct, frozen=True, kw_only=True):
 
     id: ProcessId
     owner_id: str
-    """The run (or deployment) it lives for."""
+    """The run, deployment or job that it lives for."""
+    owner_kind: OwnerKind = OwnerKind.run
     phase: Phase
     attempt: int = 1
     argv: list[str]
@@ -107,4 +116,4 @@ class Process(Struct, frozen=True, kw_only=True):
     @property
     def directory(self) -> str:
         """Its run directory, below the training directory: one per attempt, so that no attempt is mistaken for another."""
-        return f"runs/{self.owner_id}/attempt-{self.attempt}"
+        return f"{self.owner_kind}s/{self.owner_id}/attempt-{self.attempt}"

@@ -7,14 +7,14 @@ from domain.errors import Conflict, Invalid
 from domain.events.actions import record
 from domain.ids import ArtifactId, ProcessId, RunId, new_id
 from domain.processes import actions as processes
+from domain.processes.attempt import Attempt
+from domain.processes.failure import Failure, FailureClass
 from domain.processes.process import Phase, Process
 from domain.projects.actions import unknown
 from domain.projects.project import Project, name_flaws
 from domain.runs import queries
 from domain.runs.artifact import Artifact, NewTag
-from domain.runs.attempt import Attempt
 from domain.runs.command import start_argv
-from domain.runs.failure import Failure, FailureClass
 from domain.runs.recipe import Recipe
 from domain.runs.run import NewRun, Run, RunStatus
 from domain.runs.steps import Tx, over, process_of, stop

@@ -12,11 +12,11 @@ from domain.events.actions import record
 from domain.ids import ArtifactId, HostName, ProcessId, RunId, new_id
 from domain.processes import actions as processes
 from domain.processes.actions import Speaker
+from domain.processes.attempt import Attempt
 from domain.processes.condition import PASSING, Condition, ConditionName
 from domain.processes.ports import Sight
 from domain.processes.process import Phase, Process
 from domain.runs.artifact import DELETED, Artifact, ArtifactType, Found, Look, Summed, newest_checkpoint
-from domain.runs.attempt import Attempt
 from domain.runs.ending import Ending, last_words
 from domain.runs.run import Metric, Run, RunStatus
 from domain.runs.said import Said
@@ -108,10 +108,10 @@ def ended(tx: Tx, process_id: ProcessId, speaker: Speaker, ending: Ending, *, ba
         run = move(tx, run, RunStatus.running, started_at=run.started_at or tx.now)
     status, failure = ending.verdict(run, tx.logs.last(run.id))
     if failure is not None and ending.deserves_another(failure):
-        return _again(tx, run, process, ending.record(run, tx.now, failure), backoff * 4 ** (process.attempt - 1))
+        return _again(tx, run, process, ending.record(run.host, tx.now, failure), backoff * 4 ** (process.attempt - 1))
     processes.note(tx, process, last_words(status, failure), level="INFO" if status is RunStatus.succeeded else "ERROR")
     processes.end(tx, process)
-    return over(tx, run, status, ending.record(run, tx.now, failure), failure)
+    return over(tx, run, status, ending.record(run.host, tx.now, failure), failure)
 
 
 def unsummed(tx: Tx, host: HostName, limit: int) -> list[Artifact]:

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from domain.errors import Conflict
 from domain.files import Pinned
 from domain.ids import HostName, ProjectId, RunId
+from domain.processes.attempt import Attempt
 from domain.processes.condition import Condition, ConditionName
+from domain.processes.failure import Failure
 from domain.processes.process import Resources
-from domain.runs.attempt import Attempt
-from domain.runs.failure import Failure
 from domain.training.watch import Watch
 from domain.words import Word
 

@@ -10,12 +10,12 @@ from domain.events.actions import record
 from domain.events.ports import HasEvents
 from domain.hosts.ports import HasHosts
 from domain.processes import actions as processes
+from domain.processes.attempt import Attempt
 from domain.processes.condition import PASSING
+from domain.processes.failure import Failure
 from domain.processes.ports import HasProcesses
 from domain.processes.process import Process
 from domain.projects.ports import HasProjects
-from domain.runs.attempt import Attempt
-from domain.runs.failure import Failure
 from domain.runs.ports import HasRuns
 from domain.runs.run import Run, RunStatus
 from domain.train_configs.ports import HasTrainConfigs

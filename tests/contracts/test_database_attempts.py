@@ -11,6 +11,7 @@ from domain.hosts import actions as hosts
 from domain.hosts.gpu import SeenGpu
 from domain.processes import actions as processes
 from domain.processes.condition import ConditionName
+from domain.processes.failure import FailureClass
 from domain.processes.ports import Exit
 from domain.processes.process import Phase, Process, Resources
 from domain.projects import actions as projects
@@ -18,7 +19,6 @@ from domain.projects.project import ProjectCreate
 from domain.runs import actions, hosting, queries
 from domain.runs.artifact import ArtifactType, Found
 from domain.runs.ending import Ending
-from domain.runs.failure import FailureClass
 from domain.runs.run import NewRun, Run, RunStatus
 from infra.db.database import Database
 from infra.db.transaction import Tx

@@ -13,14 +13,14 @@ from domain.files import Pinned
 from domain.hosts import actions as hosts
 from domain.ids import RunId
 from domain.paging import Page
+from domain.processes.attempt import Attempt
 from domain.processes.condition import Condition, ConditionName
+from domain.processes.failure import Failure, FailureClass
 from domain.processes.process import Phase, Resources
 from domain.projects import actions as projects
 from domain.projects.project import ProjectChanges, ProjectStatus
 from domain.runs import actions, hosting, queries
 from domain.runs.artifact import ArtifactType, Found, Tag, TagName
-from domain.runs.attempt import Attempt
-from domain.runs.failure import Failure, FailureClass
 from domain.runs.run import NEXT, TERMINAL, Metric, NewRun, Run, RunStatus
 from domain.training.watch import Watch
 from infra.db.database import Database

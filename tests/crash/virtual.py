@@ -1,7 +1,8 @@
 """A world without a wall clock: machines that obey nothing but the shim's physics, and workers whose every write is a real action.
 
 An attempt starts at most once, and dies only by its own exit, a kill, or the restart of its machine; what hangs in the kernel keeps
-its GPU until then. Workers do what `workers/runs.py` does, one step at a time; any of their writes may be undone or go unheard.
+its GPU until then. Workers do what `workers/life.py` and `workers/runs.py` do, one step at a time; any of their writes may be
+undone or go unheard.
 """
 
 from collections.abc import Callable

@@ -7,11 +7,11 @@ from domain.access.principal import Role
 from domain.datasets.dataset import DatasetStatus
 from domain.hosts.host import HostStatus
 from domain.processes.condition import ConditionName
+from domain.processes.failure import FailureClass
 from domain.processes.process import Phase
 from domain.processes.waiting import Reason
 from domain.projects.project import ExecutorName, ProjectStatus
 from domain.runs.artifact import ArtifactType
-from domain.runs.failure import FailureClass
 from domain.runs.run import RunStatus
 from domain.training.task_type import TaskType, task_type_of
 from domain.words import Word

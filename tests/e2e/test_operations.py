@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from domain.processes.condition import ConditionName
-from domain.runs.failure import FailureClass
+from domain.processes.failure import FailureClass
 from infra.settings import CLIENT_ONLY, Settings, load
 from tests.conftest import serving
 from tests.house import REPOSITORY

@@ -17,7 +17,7 @@ class FailureClass(Word):
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """Why a run failed: who, what, and what shows it."""
+    """Why something failed: who, what, and what shows it."""
 
     failure_class: FailureClass = field(name="class")
     reason: str

@@ -1,11 +1,11 @@
-"""An attempt is one life of a run's process: where it ran, and how it ended."""
+"""An attempt is one life of a process: where it ran, and how it ended."""
 
 from datetime import datetime
 
 from msgspec import Struct
 
 from domain.ids import HostName
-from domain.runs.failure import Failure
+from domain.processes.failure import Failure
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
