@@ -12,6 +12,8 @@ from api import problems, provide
 from api.artifacts import ArtifactController
 from api.blobs import BlobController
 from api.body import LARGEST_BODY, StrictRequest
+from api.dataset_files import DatasetFileController
+from api.dataset_versions import DatasetVersionController
 from api.datasets import DatasetController, UploadController
 from api.docs import assets, describe_problems, openapi_config, openapi_json
 from api.events import EventController
@@ -41,6 +43,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             Router("/v1", route_handlers=documented, include_in_schema=False),
             Router("/v1", route_handlers=[EventController]),
             DatasetController,
+            DatasetVersionController,
+            DatasetFileController,
             UploadController,
             TrainConfigController,
             TrainConfigsController,

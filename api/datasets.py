@@ -1,10 +1,10 @@
 """Datasets and uploads over HTTP."""
 
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -36,6 +36,8 @@ class DatasetFile(Struct, frozen=True, kw_only=True):
     bytes: int
     sha256: str
     uploaded_at: datetime
+    added_in: int
+    """The version of the dataset that it came with."""
 
 
 class UploadProgress(Struct, frozen=True, kw_only=True):
@@ -60,6 +62,13 @@ class Uploaded(Struct, frozen=True, kw_only=True):
     dataset_id: DatasetId
     bytes: int
     filename: str
+
+
+class DatasetDeleted(Struct, frozen=True, kw_only=True):
+    """A dataset that is gone."""
+
+    dataset_id: DatasetId
+    status: Literal["deleted"] = "deleted"
 
 
 class UploadAborted(Struct, frozen=True, kw_only=True):
@@ -94,12 +103,23 @@ class DatasetController(Controller):
         """Show a dataset, by id or name, with its files."""
         return await caller.db.read(_record, ref)
 
+    @delete("/{ref:str}", status_code=HTTP_200_OK)
+    async def delete_dataset(self, caller: TheCaller, ref: FromPath[str]) -> DatasetDeleted:
+        """Delete a dataset with its files and history; 409, naming them, while projects or living runs use it."""
+        return DatasetDeleted(dataset_id=(await caller.db.run(actions.delete, ref)).id)
+
     @put("/{ref:str}/files", status_code=HTTP_200_OK, request_max_body_size=None, operation_class=FileUpload)
-    async def upload_file(self, request: Request[Any, Any, Any], caller: TheCaller, ref: FromPath[str]) -> Uploaded:
+    async def upload_file(
+        self,
+        request: Request[Any, Any, Any],
+        caller: TheCaller,
+        ref: FromPath[str],
+        replace: Annotated[bool, QueryParameter(description="Take the place of a file of that name.")] = False,  # noqa: FBT002 - a query parameter
+    ) -> Uploaded:
         """Add a file (multipart, field `file`), streamed to disk; over `MAX_SMALL_FILE_BYTES` it is refused and nothing stays."""
         await caller.db.read(actions.get, ref)
         kept = await keep_file(request, caller, caller.world.settings.max_small_file_bytes)
-        upload = await caller.db.run(actions.add_file, ref, kept)
+        upload = await (caller.db.run(actions.replace_file, ref, kept) if replace else caller.db.run(actions.add_file, ref, kept))
         return Uploaded(upload_id=upload.id, dataset_id=upload.dataset_id, bytes=upload.bytes, filename=upload.name)
 
 
@@ -130,18 +150,19 @@ def _records(tx: _Tx, page: Page) -> Any:  # noqa: ANN401 - the listing and what
 
 
 def _shown(tx: _Tx, dataset: Dataset, files: list[Upload]) -> DatasetRecord:
-    paths = [path for each in files for path in (f"{FOLDER}{dataset.name}/{each.name}", f"{FOLDER}{each.name}")]
+    paths = [path for each in files for path in (f"{FOLDER}{dataset.name}/{each.name}", f"{FOLDER}{each.name}", FOLDER + dataset.name)]
     config: TrainConfig | None = tx.train_configs.naming_dataset(paths) if paths else None
     return DatasetRecord(
         **asdict(dataset),
         status=DatasetStatus.ready if files else DatasetStatus.empty,
-        files=[_file(each) for each in files],
+        files=[dataset_file(each) for each in files],
         train_config=config_info(config) if config else None,
         upload_progress=UploadProgress(files_count=len(files)),
     )
 
 
-def _file(upload: Upload) -> DatasetFile:
+def dataset_file(upload: Upload) -> DatasetFile:
+    """Return a file as it is shown."""
     return DatasetFile(
         upload_id=upload.id,
         name=upload.name,
@@ -149,4 +170,5 @@ def _file(upload: Upload) -> DatasetFile:
         bytes=upload.bytes,
         sha256=upload.sha256,
         uploaded_at=upload.uploaded_at,
+        added_in=upload.added_in,
     )

@@ -44,7 +44,7 @@ INSERT_EVENT = (
 FIND_PROJECT = "SELECT * FROM projects WHERE id = $1 OR name = $1"
 FIND_CONFIG = "SELECT * FROM train_configs WHERE deleted_at IS NULL AND filename = $1 ORDER BY version DESC LIMIT $2"
 FIND_DATASET = "SELECT * FROM datasets WHERE id = $1 OR name = $1"
-UPLOADS = "SELECT * FROM uploads WHERE aborted_at IS NULL AND dataset_id = $1 ORDER BY uploaded_at, id"
+UPLOADS = "SELECT * FROM uploads WHERE removed_in IS NULL AND dataset_id = $1 ORDER BY uploaded_at, id"
 COUNT_RUN = "UPDATE projects SET run_count = run_count + $1 WHERE id = $2 OR name = $2 RETURNING *"
 NAME_TAKEN = "SELECT id FROM runs WHERE project_id = $1 AND name = $2"
 INSERT_RUN = (

@@ -43,6 +43,7 @@ def an_upload(dataset: Dataset, name: str = "train.jsonl", **facts: Any) -> Uplo
         "sha256": "00",
         "stored_name": "store/00",
         "bytes": 1,
+        "added_in": 1,
     }
     given["uploaded_at"] = AT
     return Upload(**(given | facts))

@@ -1,11 +1,16 @@
-"""What people may do to a dataset: register it, add files, take one back, find a file by its path."""
+"""What people may do to a dataset: register it, add, replace and take back files, look into its history, delete it.
 
-from typing import Protocol
+Who changes the files of a dataset holds its row, so versions are numbered without a gap and a name is never given twice.
+"""
+
+from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from domain.database import Transaction
-from domain.datasets.dataset import FOLDER, Dataset, DatasetCreateRequest, Upload
+from domain.datasets.dataset import Dataset, DatasetCreateRequest, DatasetVersion, FileChange, Upload
 from domain.datasets.ports import HasDatasets
-from domain.errors import Conflict, Flaw, Invalid, NotFound
+from domain.errors import Conflict, NotFound
 from domain.events.actions import record
 from domain.events.ports import HasEvents
 from domain.files import Kept
@@ -27,11 +32,7 @@ def create(tx: Tx, asked: DatasetCreateRequest) -> Dataset:
 
 def get(tx: Tx, ref: str) -> Dataset:
     """Return the dataset of that id or name; NotFound otherwise."""
-    dataset = tx.datasets.find(ref)
-    if dataset is None:
-        message = f"there is no dataset with the id or name {ref}"
-        raise NotFound(message, dataset=ref)
-    return dataset
+    return _known(tx.datasets.find(ref), ref)
 
 
 def files(tx: Tx, ref: str) -> tuple[Dataset, list[Upload]]:
@@ -46,17 +47,98 @@ def list_datasets(tx: Tx, page: Page) -> Listing[tuple[Dataset, list[Upload]]]:
     return Listing([(dataset, tx.datasets.uploads(dataset.id)) for dataset in found.items], found.total)
 
 
+def versions(tx: Tx, ref: str, page: Page) -> Listing[DatasetVersion]:
+    """Return the history of a dataset, newest first."""
+    return tx.datasets.versions(get(tx, ref).id, page)
+
+
+def version(tx: Tx, ref: str, number: int) -> tuple[DatasetVersion, list[Upload]]:
+    """One version with the files it held; NotFound when there has been no such version."""
+    dataset = get(tx, ref)
+    found = tx.datasets.version(dataset.id, number)
+    if found is None:
+        message = f"dataset {dataset.name} has no version {number}; its newest is {dataset.version}"
+        raise NotFound(message, dataset=dataset.id)
+    return found, tx.datasets.uploads_at(dataset.id, number)
+
+
+def file(tx: Tx, ref: str, upload_id: str) -> Upload:
+    """Return a file of any version of a dataset; NotFound when there is none, Conflict when it was taken back and its bytes may be gone."""
+    dataset = get(tx, ref)
+    upload = tx.datasets.upload(UploadId(upload_id))
+    if upload is None or upload.dataset_id != dataset.id:
+        message = f"dataset {dataset.name} has no file with the upload_id {upload_id}"
+        raise NotFound(message, upload=upload_id)
+    if upload.gone:
+        raise Conflict(upload.gone, upload=upload_id)
+    return upload
+
+
 def add_file(tx: Tx, ref: str, kept: Kept) -> Upload:
     """Give uploaded bytes a name in a dataset; sending the same bytes again is the same upload."""
-    dataset = get(tx, ref)
-    for present in tx.datasets.uploads(dataset.id):
-        if present.name == kept.name:
-            if present.sha256 == kept.sha256:
-                return present
-            message = (
-                f"dataset {dataset.name} already has another file {kept.name}; abort upload {present.id} first, or choose another name"
-            )
-            raise Conflict(message, upload=present.id)
+    dataset = _held(tx, ref)
+    present = require_free(tx, dataset, kept.name, kept.sha256)
+    return present or _filed(tx, dataset, kept, None)
+
+
+def replace_file(tx: Tx, ref: str, kept: Kept) -> Upload:
+    """Do the same, in the place of a file of that name: it stays readable in the versions that held it, and in the runs that pinned it."""
+    dataset = _held(tx, ref)
+    present = _named(tx, dataset, kept.name)
+    return present if present and present.sha256 == kept.sha256 else _filed(tx, dataset, kept, present)
+
+
+def require_free(tx: Tx, dataset: Dataset, name: str, sha256: str | None) -> Upload | None:
+    """Return the very file if the dataset has it already; Conflict when it has another one of that name."""
+    present = _named(tx, dataset, name)
+    if present is None or present.sha256 == sha256:
+        return present
+    message = (
+        f"dataset {dataset.name} already has another file {name}; replace it deliberately (?replace=true), abort upload {present.id} "
+        "first, or choose another name"
+    )
+    raise Conflict(message, upload=present.id)
+
+
+def abort(tx: Tx, upload_id: UploadId) -> Upload:
+    """Take a file's name back at once; the bytes stay for the runs that pinned them. Repeating it changes nothing."""
+    upload = tx.datasets.upload(upload_id)
+    dataset = tx.datasets.lock(upload.dataset_id) if upload else None
+    upload = tx.datasets.upload(upload_id)
+    if upload is None or dataset is None:
+        message = f"there is no upload {upload_id}"
+        raise NotFound(message, upload=upload_id)
+    if upload.aborted_at is None:
+        removed_in = upload.removed_in or _next(tx, dataset, FileChange.removed, upload)
+        tx.datasets.save_upload(replace(upload, removed_in=removed_in, aborted_at=tx.now))
+        record(tx, "upload.aborted", upload.id, dataset=dataset.id, name=upload.name, version=removed_in)
+    return upload
+
+
+def delete(tx: Tx, ref: str) -> Dataset:
+    """Delete a dataset with its files and history; Conflict, naming them, while projects or living runs use it."""
+    dataset = _held(tx, ref)
+    present = tx.datasets.uploads(dataset.id)
+    names = {upload.name for upload in present}
+    users = [use for use in tx.datasets.uses() if dataset.named_by(use.reference, names)]
+    if users:
+        projects = sorted({use.project for use in users if use.run is None})
+        runs = sorted({f"{use.project}/{use.run}" for use in users if use.run is not None})
+        by = [f"project {', '.join(projects)}"] * bool(projects) + [f"run {', '.join(runs)}"] * bool(runs)
+        message = (
+            f"dataset {dataset.name} is in use by {' and '.join(by)}; give those projects another dataset_name or archive them, "
+            "and wait for those runs or cancel them"
+        )
+        raise Conflict(message, projects=projects, runs=runs)
+    tx.datasets.delete(dataset, tx.now)
+    record(
+        tx, "dataset.deleted", dataset.id, name=dataset.name, version=dataset.version, files={each.name: each.sha256 for each in present}
+    )
+    return dataset
+
+
+def _filed(tx: Tx, dataset: Dataset, kept: Kept, old: Upload | None) -> Upload:
+    """Keep a file as the next version of its dataset, in the place of `old`."""
     upload = Upload(
         id=UploadId(new_uuid()),
         dataset_id=dataset.id,
@@ -65,50 +147,46 @@ def add_file(tx: Tx, ref: str, kept: Kept) -> Upload:
         stored_name=kept.stored_name,
         bytes=kept.size_bytes,
         uploaded_at=tx.now,
+        added_in=dataset.version + 1,
     )
+    if old is not None:
+        tx.datasets.save_upload(replace(old, removed_in=upload.added_in))
     tx.datasets.add_upload(upload)
-    record(tx, "upload.added", upload.id, dataset=dataset.id, name=upload.name, bytes=upload.bytes, sha256=upload.sha256)
+    number = _next(tx, dataset, FileChange.replaced if old else FileChange.added, upload, old)
+    told: dict[str, Any] = {"name": upload.name, "bytes": upload.bytes, "sha256": upload.sha256, "version": number}
+    record(tx, "upload.added", upload.id, dataset=dataset.id, **told, **({"replaces": old.id} if old else {}))
     return upload
 
 
-def abort(tx: Tx, upload_id: UploadId) -> Upload:
-    """Take a file's name back at once; the bytes stay for the runs that pinned them. Repeating it changes nothing."""
-    upload = tx.datasets.upload(upload_id)
-    if upload is None:
-        message = f"there is no upload {upload_id}"
-        raise NotFound(message, upload=upload_id)
-    if upload.aborted_at is None:
-        tx.datasets.abort(upload_id, tx.now)
-        record(tx, "upload.aborted", upload.id, dataset=upload.dataset_id, name=upload.name)
-    return upload
+def _next(tx: Tx, dataset: Dataset, change: FileChange, upload: Upload, old: Upload | None = None) -> int:
+    """Write the next version of a dataset that is held; its number."""
+    number = dataset.version + 1
+    tx.datasets.save(replace(dataset, version=number))
+    tx.datasets.add_version(
+        DatasetVersion(
+            dataset_id=dataset.id,
+            number=number,
+            change=change,
+            name=upload.name,
+            upload_id=upload.id,
+            replaces=old.id if old else None,
+            at=tx.now,
+            by=tx.actor,
+        )
+    )
+    return number
 
 
-def resolve(tx: Tx, ref: str) -> tuple[Dataset, Upload] | None:
-    """The uploaded file that a dataset's id, its name, or a path names; None when no upload goes by it.
-
-    `datasets/<dataset>/<file>` always works, `datasets/<file>` while that is unique; Invalid, with the candidates, when it is not.
-    """
-    dataset = None if "/" in ref else tx.datasets.find(ref)
-    if dataset is not None:
-        return _only_file(dataset, tx.datasets.uploads(dataset.id))
-    if not ref.startswith(FOLDER):
-        return None
-    folder, _, filename = ref.removeprefix(FOLDER).rpartition("/")
-    if folder:
-        dataset = tx.datasets.find(folder)
-        found = [u for u in tx.datasets.uploads(dataset.id) if u.name == filename] if dataset else []
-        return (dataset, found[0]) if dataset and found else None
-    candidates = tx.datasets.uploads_named(filename)
-    if len(candidates) > 1:
-        paths = [f"{FOLDER}{each.name}/{filename}" for each, _ in candidates]
-        message = f"{ref} could be any of {', '.join(paths)}; name the one you mean"
-        raise Invalid(message, [Flaw("dataset", message)], candidates=paths)
-    return candidates[0] if candidates else None
+def _held(tx: Tx, ref: str) -> Dataset:
+    return _known(tx.datasets.lock(ref), ref)
 
 
-def _only_file(dataset: Dataset, uploads: list[Upload]) -> tuple[Dataset, Upload] | None:
-    if len(uploads) > 1:
-        paths = [f"{FOLDER}{dataset.name}/{each.name}" for each in uploads]
-        message = f"dataset {dataset.name} has {len(uploads)} files; name one: {', '.join(paths)}"
-        raise Invalid(message, [Flaw("dataset", message)], candidates=paths)
-    return (dataset, uploads[0]) if uploads else None
+def _known(dataset: Dataset | None, ref: str) -> Dataset:
+    if dataset is None:
+        message = f"there is no dataset with the id or name {ref}"
+        raise NotFound(message, dataset=ref)
+    return dataset
+
+
+def _named(tx: Tx, dataset: Dataset, name: str) -> Upload | None:
+    return next((each for each in tx.datasets.uploads(dataset.id) if each.name == name), None)

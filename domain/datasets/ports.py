@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from domain.datasets.dataset import Dataset, Upload
+from domain.datasets.dataset import Dataset, DatasetVersion, Upload, Use
 from domain.ids import DatasetId, UploadId
 from domain.paging import Listing, Page
 
@@ -15,8 +15,20 @@ class Datasets(Protocol):
         """By id or by name."""
         ...
 
+    def lock(self, ref: str) -> Dataset | None:
+        """As `find`, and nobody else changes its files until the transaction ends."""
+        ...
+
     def add(self, dataset: Dataset) -> None:
         """Keep a new one; Conflict when the name is in use."""
+        ...
+
+    def save(self, dataset: Dataset) -> None:
+        """Keep a changed one."""
+        ...
+
+    def delete(self, dataset: Dataset, at: datetime) -> None:
+        """Forget it and its history; its files are taken back."""
         ...
 
     def page(self, page: Page) -> Listing[Dataset]:
@@ -31,8 +43,28 @@ class Datasets(Protocol):
         """A file, aborted or not."""
         ...
 
-    def abort(self, upload_id: UploadId, at: datetime) -> None:
-        """Take the name back at once."""
+    def save_upload(self, upload: Upload) -> None:
+        """Keep a changed file."""
+        ...
+
+    def add_version(self, version: DatasetVersion) -> None:
+        """Append to the history."""
+        ...
+
+    def version(self, dataset_id: DatasetId, number: int) -> DatasetVersion | None:
+        """One step of the history."""
+        ...
+
+    def versions(self, dataset_id: DatasetId, page: Page) -> Listing[DatasetVersion]:
+        """The history, newest first."""
+        ...
+
+    def uploads_at(self, dataset_id: DatasetId, number: int) -> list[Upload]:
+        """The files that this version held, oldest first; those too that were taken back since."""
+        ...
+
+    def uses(self) -> list[Use]:
+        """What every project that is not archived, and every run that is not over, names as its dataset."""
         ...
 
     def uploads(self, dataset_id: DatasetId) -> list[Upload]:

@@ -5,7 +5,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from domain.datasets import actions as datasets
-from domain.datasets.dataset import FOLDER
+from domain.datasets.references import resolve
 from domain.errors import NotFound
 from domain.files import Pinned
 from domain.projects import actions as projects
@@ -76,12 +76,9 @@ def source(tx: SourceTx, project_ref: str, run_ref: str, artifact_id: str, asked
 
 
 def _dataset(tx: Tx, ref: str) -> FoundDataset | None:
-    found = datasets.resolve(tx, ref)
+    found = resolve(tx, ref)
     if found is None:
         return None
-    dataset, upload = found
-    return FoundDataset(
-        path=ref if ref.startswith(FOLDER) else f"{FOLDER}{dataset.name}/{upload.name}",
-        pinned=Pinned(path=upload.stored_name, size_bytes=upload.bytes, sha256=upload.sha256),
-        task_type=dataset.task_type,
-    )
+    upload = found.upload
+    pinned = Pinned(path=upload.stored_name, size_bytes=upload.bytes, sha256=upload.sha256)
+    return FoundDataset(path=found.path, pinned=pinned, task_type=found.dataset.task_type)

@@ -11,6 +11,7 @@ from domain.processes.process import Phase
 from domain.processes.waiting import Holder
 from domain.runs.artifact import Artifact
 from domain.runs.run import TERMINAL, Metric, Run, RunStatus, RunSummary, may_precede
+from infra.db.blobs import pin
 from infra.db.driver import fixed
 from infra.db.rows import Rows, taken, updating
 from infra.db.tables import ARTIFACTS, METRICS, PROCESSES, PROJECTS, RUN_SUMMARIES, RUNS, UNSUMMED
@@ -81,9 +82,10 @@ class RunRows(Rows[Run]):
         return self.connection.execute(_NAMED, {"project": project_id, "name": name}).first() is not None
 
     def add(self, run: Run) -> None:
-        """Insert; Conflict when the name is in use."""
+        """Insert, and pin what it reads; Conflict when the name is in use."""
         with taken(f"the project already has a run named {run.name}", run=run.name):
             self.insert(run)
+        pin(self.connection, [pinned.path for pinned in run.inputs.values() if pinned.sha256])
 
     def save(self, run: Run) -> None:
         """Write it over a row that has not gone further: a status never moves backwards."""

@@ -3,8 +3,9 @@
 from sqlalchemy import Index, text
 
 from domain.access.answer import Answer
-from domain.datasets.dataset import Dataset, Upload
+from domain.datasets.dataset import Dataset, DatasetVersion, Upload
 from domain.events.event import Event
+from domain.files import Pin
 from domain.hosts.gpu import Gpu
 from domain.hosts.host import Host
 from domain.processes.log import LogChunk
@@ -15,7 +16,7 @@ from domain.runs.run import Metric, Run, RunSummary
 from domain.train_configs.train_config import TrainConfig
 from infra.db.structs import stored
 
-_USABLE = text("aborted_at IS NULL")
+_USABLE = text("removed_in IS NULL")
 _CURRENT = text("current")
 _LIVING = text("phase <> 'over'")
 UNSUMMED = text("complete AND sha256 IS NULL")
@@ -36,7 +37,10 @@ UPLOADS = stored(
     ("id",),
     Index("uq_uploads_name", "dataset_id", "name", unique=True, sqlite_where=_USABLE, postgresql_where=_USABLE),
     Index("ix_uploads_name", "name"),
+    Index("ix_uploads_stored_name", "stored_name"),
 )
+DATASET_VERSIONS = stored("dataset_versions", DatasetVersion, ("dataset_id", "number"))
+PINS = stored("pins", Pin, ("stored_name",))
 TRAIN_CONFIGS = stored(
     "train_configs",
     TrainConfig,

@@ -9,6 +9,7 @@ from domain.access.principal import Principal
 from domain.ids import HostName
 from domain.messages import Message
 from infra.db.answers import AnswerRows
+from infra.db.blobs import BlobRows
 from infra.db.datasets import DatasetRows
 from infra.db.events import EventRows
 from infra.db.gpus import GpuRows
@@ -69,6 +70,11 @@ class Tx:
     def datasets(self) -> DatasetRows:
         """The datasets and their files."""
         return DatasetRows(self.connection)
+
+    @property
+    def blobs(self) -> BlobRows:
+        """Which uploaded bytes are needed."""
+        return BlobRows(self.connection)
 
     @property
     def train_configs(self) -> TrainConfigRows:

@@ -1,4 +1,4 @@
-"""An artifact's content as one stretch of bytes: a file as it lies there, a folder as a tar that is made while it is read.
+"""An artifact's or an upload's content as one stretch of bytes: a file as it lies there, a folder as a tar that is made while it is read.
 
 How long it is, and which byte stands where, is known beforehand; so any part of it can be asked for again, and nothing of it is kept
 in memory but the names.
@@ -89,6 +89,17 @@ def content_of(root: Path, run: Run, artifact: Artifact, path: str | None) -> Co
     stem = f"{run.name}-{artifact.name}".replace("/", "-")
     etag = artifact.sha256 and f"{artifact.sha256}-tar"
     return Content(f"{stem}.tar", etag, root, _output(artifact), list(_tar(stem, files, int(artifact.created_at.timestamp()))))
+
+
+def content_of_blob(root: Path, stored_name: str, name: str, sha256: str) -> Content:
+    """Find uploaded bytes; Conflict when they are not on this disk. Blocks on the disk."""
+    try:
+        found = (root / stored_name).stat()
+    except FileNotFoundError:
+        raise Conflict(f"the bytes of {name} are not on this server's disk any more; upload it again", sha256=sha256) from None
+    path = PurePosixPath(stored_name)
+    file = File(path=path.name, size=found.st_size, modified_at=found.st_mtime)
+    return Content(name, sha256, root, path.parent, [file])
 
 
 def _require_unchanged(artifact: Artifact, group: Group) -> None:

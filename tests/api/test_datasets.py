@@ -64,7 +64,7 @@ async def test_datasets_are_listed_page_by_page(api: httpx.AsyncClient) -> None:
 
 
 async def test_a_name_that_cannot_be_part_of_a_path_is_refused(api: httpx.AsyncClient) -> None:
-    for name in ("", " ", "a/b", ".", "..", " a", "a ", "a\nb", "a\u202eb", "x" * 121, UUID):
+    for name in ("", " ", "a/b", ".", "..", " a", "a ", "a\nb", "a\u202eb", "x" * 121, UUID, "a@3"):
         answer = await api.post("/v1/datasets", json={"name": name})
 
         assert (400, ["name"]) == (answer.status_code, [each["field"] for each in answer.json()["errors"]]), ascii(name)
@@ -100,6 +100,7 @@ async def test_other_bytes_under_the_same_name_are_a_conflict(api: httpx.AsyncCl
     other = await put(api, "d", b"[]\n")
 
     assert (409, first["upload_id"]) == (other.status_code, other.json()["upload"])
+    assert "replace it deliberately (?replace=true)" in other.json()["detail"]
     assert 1 == len((await api.get("/v1/datasets/d")).json()["files"])
 
 
@@ -171,3 +172,72 @@ async def test_a_path_that_could_mean_several_files_or_none_is_refused(api: http
 
         assert (400, expected) == (answer.status_code, answer.json().get("candidates")), ref
         assert ["dataset"] == [each["field"] for each in answer.json()["errors"]]
+
+
+async def test_a_file_is_replaced_deliberately_and_the_version_before_can_be_read(api: httpx.AsyncClient) -> None:
+    await created(api, "d")
+    first = (await put(api, "d", b"one\n")).json()["upload_id"]
+    replaced = await api.put("/v1/datasets/d/files?replace=true", files={"file": ("train.jsonl", b"two\n")})
+
+    history = await api.get("/v1/datasets/d/versions", headers={"Accept-Language": "en"})
+    before = (await api.get("/v1/datasets/d/versions/1")).json()
+    contents = [(await api.get(f"/v1/datasets/d/files/{upload}/content")).content for upload in (first, replaced.json()["upload_id"])]
+
+    assert [(2, "Replaced", first), (1, "Added", None)] == [
+        (each["number"], each["change_label"], each["replaces"]) for each in history.json()
+    ]
+    assert (["local", "local"], "2") == ([each["by"] for each in history.json()], history.headers["X-Total-Count"])
+    assert (1, [first]) == (before["number"], [each["upload_id"] for each in before["files"]])
+    assert [b"one\n", b"two\n"] == contents
+    assert 404 == (await api.get("/v1/datasets/d/versions/3")).status_code
+
+
+async def test_a_file_is_downloaded_whole_or_in_part(api: httpx.AsyncClient) -> None:
+    await created(api, "d")
+    upload = (await put(api, "d", b"0123456789", "数据.jsonl")).json()["upload_id"]
+    path = f"/v1/datasets/d/files/{upload}/content"
+
+    whole = await api.get(path)
+    part = await api.get(path, headers={"Range": "bytes=2-4", "If-Range": whole.headers["ETag"]})
+    beyond = await api.get(path, headers={"Range": "bytes=10-"})
+
+    assert (200, b"0123456789", '"84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"') == (
+        whole.status_code,
+        whole.content,
+        whole.headers["ETag"],
+    )
+    assert "%E6%95%B0%E6%8D%AE.jsonl" in whole.headers["Content-Disposition"]
+    assert (206, b"234", "bytes 2-4/10") == (part.status_code, part.content, part.headers["Content-Range"])
+    assert 416 == beyond.status_code
+    assert "10" == (await api.head(path)).headers["Content-Length"]
+    await created(api, "other")
+    assert 404 == (await api.get(f"/v1/datasets/other/files/{upload}/content")).status_code
+    await api.delete(f"/v1/uploads/{upload}")
+    assert 409 == (await api.get(path)).status_code
+
+
+async def test_a_dataset_is_deleted_once_nothing_uses_it(api: httpx.AsyncClient) -> None:
+    await created(api, "d", task_type="sft")
+    await put(api, "d", b"{}\n")
+    await api.post("/projects", json={"name": "p", "dataset_name": "datasets/d"})
+
+    refused = await api.delete("/v1/datasets/d")
+    await api.patch("/projects/p", json={"status": "archived"})
+    deleted = await api.delete("/v1/datasets/d")
+
+    assert (409, ["p"], []) == (refused.status_code, refused.json()["projects"], refused.json()["runs"])
+    assert (200, "deleted") == (deleted.status_code, deleted.json()["status"])
+    assert [404, 404] == [(await api.request(method, "/v1/datasets/d")).status_code for method in ("GET", "DELETE")]
+
+
+async def test_a_run_by_alias_names_the_file_and_the_version_it_froze(api: httpx.AsyncClient) -> None:
+    await created(api, "d", task_type="sft")
+    await put(api, "d", b'{"text": 1}\n')
+    await api.put("/v1/datasets/d/files?replace=true", files={"file": ("train.jsonl", b'{"text": 2}\n')})
+    await api.post("/projects", json={"name": "p", "dataset_name": "datasets/d"})
+
+    now = await api.post("/projects/p/runs")
+    before = await api.post("/projects/p/runs", json={"dataset": "d@1"})
+
+    assert ["datasets/d/train.jsonl", "datasets/d@1/train.jsonl"] == [each.json()["dataset"] for each in (now, before)]
+    assert [now.json()["dataset"], before.json()["dataset"]] == [each.json()["config"]["dataset"] for each in (now, before)]

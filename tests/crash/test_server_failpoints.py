@@ -60,6 +60,19 @@ def abort_upload(house: House, new: str) -> Deed:
     return Deed("DELETE", f"/v1/uploads/{upload}", lambda: not added.done())
 
 
+def replace_file(house: House, new: str) -> Deed:
+    added = add_file(house, new)
+    house.ok(added.method, added.path, **added.sent)
+    other = {"files": {"file": ("train.jsonl", b'{"text": "twice"}\n')}}
+    return Deed("PUT", f"{added.path}?replace=true", lambda: house.ok("GET", f"/v1/datasets/{new}")["version"] == 2, other)
+
+
+def delete_dataset(house: House, new: str) -> Deed:
+    added = add_file(house, new)
+    house.ok(added.method, added.path, **added.sent)
+    return Deed("DELETE", f"/v1/datasets/{new}", lambda: not _listed(house, "/v1/datasets", new))
+
+
 def upload_config(house: House, new: str) -> Deed:
     config = {"files": {"file": (f"{new}.yaml", b"learning_rate: 2e-5\n")}}
     return Deed("PUT", "/v1/train-config", lambda: f"{new}.yaml" in _filenames(house), config)
@@ -122,6 +135,8 @@ DEEDS: dict[str, Callable[[House, str], Deed]] = {
     "datasets.abort": abort_upload,
     "datasets.add_file": add_file,
     "datasets.create": create_dataset,
+    "datasets.delete": delete_dataset,
+    "datasets.replace_file": replace_file,
     "hosts.drain": drain,
     "hosts.return_gpu": return_gpu,
     "hosts.undrain": undrain,
