@@ -13,9 +13,9 @@ from domain.processes.condition import Condition, ConditionName
 from domain.processes.failure import Failure, FailureClass
 from domain.processes.process import Resources
 from domain.processes.waiting import Holder, Reason, Waiting
-from domain.runs.artifact import Artifact, newest_checkpoint, why_no_checkpoint
+from domain.runs.artifact import newest_checkpoint, why_no_checkpoint
 from domain.runs.queries import Detail
-from domain.runs.run import Run, RunStatus, RunSummary
+from domain.runs.run import RunStatus, RunSummary
 from domain.training.watch import Watch
 
 
@@ -64,6 +64,17 @@ class AttemptDetail(Struct, frozen=True, kw_only=True):
     failure: FailureDetail | None
 
 
+class ResumedRun(Struct, frozen=True, kw_only=True):
+    """A run that goes on from a checkpoint of another."""
+
+    id: str
+    name: str
+    status: RunStatus
+    status_label: str
+    resumed_from: str
+    """The checkpoint."""
+
+
 class RunDetail(Struct, frozen=True, kw_only=True):
     """A run with its artifacts; while it is queued, why it waits; while it lives, what is the matter."""
 
@@ -90,6 +101,9 @@ class RunDetail(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float | None]
     """Latest value by name; null where the trainer said NaN or infinity."""
     resumed_from: str | None
+    """The checkpoint that it goes on from."""
+    resumed_by: list[ResumedRun]
+    """The runs that go on from one of its checkpoints, oldest first."""
     host: str | None
     gpus: list[str]
     gpu_utilization: float | None
@@ -128,13 +142,14 @@ def run_detail(detail: Detail, language: str) -> RunDetail:
     return RunDetail(**_shown(detail, language))
 
 
-def run_cancelled(run: Run, artifacts: list[Artifact], last_step: int | None, language: str) -> RunCancelled:
+def run_cancelled(detail: Detail, last_step: int | None, language: str) -> RunCancelled:
     """Return a run as a cancel answers it."""
+    run, artifacts = detail.run, detail.artifacts
     checkpoint = newest_checkpoint(artifacts) if run.over else None
     note = why_no_checkpoint(artifacts) if run.over and checkpoint is None else None
     step = checkpoint.step if checkpoint else None
     return RunCancelled(
-        **_shown(Detail(run=run, artifacts=artifacts), language),
+        **_shown(detail, language),
         checkpoint=artifact_detail(checkpoint, language) if checkpoint else None,
         checkpoint_note=note,
         lost_steps=max(last_step - step, 0) if last_step is not None and step is not None else None,
@@ -154,10 +169,16 @@ def _shown(detail: Detail, language: str) -> dict[str, Any]:
         "conditions": [_condition(each, language) for each in run.conditions],
         "attempts": [_attempt(each, language) for each in run.attempts],
         "failure": run.failure and _failure(run.failure, language),
+        "resumed_by": [_resumed(each, language) for each in detail.resumed_by],
         "gpu_utilization": detail.gpu_utilization,
         "cancelled_at": run.finished_at if run.status is RunStatus.cancelled else None,
         "artifacts": [artifact_detail(artifact, language) for artifact in detail.artifacts],
     }
+
+
+def _resumed(run: RunSummary, language: str) -> ResumedRun:
+    label = run.status.label(language)
+    return ResumedRun(id=run.id, name=run.name, status=run.status, status_label=label, resumed_from=run.resumed_from or "")
 
 
 def _waiting(waiting: Waiting, language: str) -> WaitingDetail:

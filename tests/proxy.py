@@ -57,6 +57,8 @@ class Proxy:
         self._seconds = 0.0
         self._cutting = False
         self._to: bytes | None = None
+        self.after = b""
+        """What a client sends some time before that, on the same connection."""
         self._hang_up = True
         self._times = 0
         self.port = 0
@@ -94,12 +96,13 @@ class Proxy:
         """Cut every connection, those open and those to come."""
         self._within(self._become(cutting=True))
 
-    def drop_reply(self, to: bytes = b"", *, times: int = 1, hang_up: bool = True) -> None:
+    def drop_reply(self, to: bytes = b"", *, after: bytes = b"", times: int = 1, hang_up: bool = True) -> None:
         """Pass on, but lose what the server says next once a client has sent these bytes: done, and nobody hears of it.
 
-        The connection is cut; without `hang_up` it stays open and silent. After so many `times` it is a good line again.
+        With `after`, these count only behind those. The connection is cut; without `hang_up` it stays open and silent. After so many
+        `times` it is a good line again.
         """
-        self._within(self._become(to=to, times=times, hang_up=hang_up))
+        self._within(self._become(to=to, after=after, times=times, hang_up=hang_up))
 
     async def passage(self) -> None:
         """Return when a piece may go on."""
@@ -125,10 +128,11 @@ class Proxy:
         silent: bool = False,
         cutting: bool = False,
         to: bytes | None = None,
+        after: bytes = b"",
         times: int = 0,
         hang_up: bool = True,
     ) -> None:
-        self._seconds, self._cutting, self._to, self._times, self._hang_up = seconds, cutting, to, times, hang_up
+        self._seconds, self._cutting, self._to, self.after, self._times, self._hang_up = seconds, cutting, to, after, times, hang_up
         if silent:
             self._open.clear()
         else:
@@ -172,6 +176,7 @@ class _Link:
         self._reader = reader
         self._writers = [writer]
         self._heard = b""
+        self._passed = b""
         self._marked = False
         self._mute = False
 
@@ -218,8 +223,12 @@ class _Link:
     def _listen(self, piece: bytes) -> None:
         wanted = self._proxy.wanted
         if wanted is None:
-            self._heard = b""
+            self._heard, self._passed = b"", b""
             return
         self._heard += piece
-        self._marked = self._marked or wanted in self._heard
-        self._heard = self._heard[-len(wanted) :] if wanted else b""
+        if self._passed != self._proxy.after:
+            _, self._passed, rest = self._heard.partition(self._proxy.after)
+            self._heard = rest if self._passed else self._heard[-len(self._proxy.after) :]
+        if self._passed == self._proxy.after:
+            self._marked = self._marked or wanted in self._heard
+            self._heard = self._heard[-len(wanted) :] if wanted else b""

@@ -45,6 +45,10 @@ class Runs(Protocol):
         """The runs that have a host, furthest along first: what those wait for that have none."""
         ...
 
+    def resumed_from(self, run_id: RunId) -> list[RunSummary]:
+        """The runs that were resumed from a checkpoint of this one, oldest first."""
+        ...
+
     def page(self, project_id: ProjectId, status: RunStatus | None, page: Page) -> Listing[RunSummary]:
         """The runs of a project, newest first."""
         ...

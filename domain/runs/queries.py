@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.database import Transaction
 from domain.errors import Flaw, Invalid, NotFound
@@ -19,7 +20,7 @@ from domain.processes.process import Process
 from domain.processes.waiting import Waiting, explain
 from domain.projects.actions import unknown
 from domain.projects.ports import HasProjects
-from domain.runs.artifact import Artifact
+from domain.runs.artifact import Artifact, ArtifactType
 from domain.runs.ports import HasRuns
 from domain.runs.run import Metric, Run, RunStatus, RunSummary
 
@@ -60,24 +61,26 @@ class Detail(Struct, frozen=True, kw_only=True):
     """Why it waits; None once it does not."""
     gpu_utilization: float | None = None
     """0 to 1, the mean over its GPUs, while it has some."""
+    resumed_by: list[RunSummary] = []
+    """The runs that go on from one of its checkpoints, oldest first."""
 
 
 def detail(tx: Tx, project_ref: str, ref: str) -> Detail:
     """Return a run, what it left on disk, and, while it lives, what it waits for or how its host and GPUs do."""
     run = get(tx, project_ref, ref)
-    artifacts = tx.artifacts.of(run.id)
+    shown = _with_its_like(tx, run)
     if run.over:
-        return Detail(run=run, artifacts=artifacts)
+        return shown
     if run.status is RunStatus.queued:
-        return Detail(run=run, artifacts=artifacts, waiting=_waiting(tx, tx.processes.of(run.id)))
+        return replace(shown, waiting=_waiting(tx, tx.processes.of(run.id)))
     used = [gpu.utilization for gpu in tx.gpus.held_by(tx.processes.of(run.id).id) if gpu.utilization is not None] if run.gpus else []
-    return Detail(run=_with_host(tx, run), artifacts=artifacts, gpu_utilization=sum(used) / len(used) if used else None)
+    return replace(shown, run=_with_host(tx, run), gpu_utilization=sum(used) / len(used) if used else None)
 
 
-def kept(tx: Tx, project_ref: str, ref: str) -> tuple[Run, list[Artifact], int | None]:
+def kept(tx: Tx, project_ref: str, ref: str) -> tuple[Detail, int | None]:
     """Return a run, what it left on disk, and the last step that it measured."""
     run = get(tx, project_ref, ref)
-    return run, tx.artifacts.of(run.id), tx.metrics.last_step(run.id)
+    return _with_its_like(tx, run), tx.metrics.last_step(run.id)
 
 
 def list_runs(tx: Tx, project_ref: str, status: RunStatus | None, page: Page) -> Listing[RunSummary]:
@@ -129,6 +132,13 @@ def artifact(tx: Tx, project_ref: str, ref: str, artifact_id: str) -> Artifact:
 def metric_history(tx: Tx, project_ref: str, ref: str, name: str | None, since_step: int | None, limit: int) -> list[Metric]:
     """Return what a trainer measured, in the order it said so."""
     return tx.metrics.history(get(tx, project_ref, ref).id, name, since_step, limit)
+
+
+def _with_its_like(tx: Tx, run: Run) -> Detail:
+    """Show a run with what it left, and with the runs that went on from there; only a checkpoint has any."""
+    artifacts = tx.artifacts.of(run.id)
+    resumable = any(artifact.type is ArtifactType.checkpoint for artifact in artifacts)
+    return Detail(run=run, artifacts=artifacts, resumed_by=tx.runs.resumed_from(run.id) if resumable else [])
 
 
 def _waiting(tx: Tx, process: Process) -> Waiting:

@@ -14,7 +14,7 @@ from domain.runs.run import TERMINAL, Metric, Run, RunStatus, RunSummary, may_pr
 from infra.db.blobs import pin
 from infra.db.driver import fixed
 from infra.db.rows import Rows, taken, updating
-from infra.db.tables import ARTIFACTS, METRICS, PROCESSES, PROJECTS, RUN_SUMMARIES, RUNS, UNSUMMED
+from infra.db.tables import ARTIFACTS, METRICS, PROCESSES, PROJECTS, RESUMED, RUN_SUMMARIES, RUNS, UNSUMMED
 
 _C = RUNS.c
 _P = PROJECTS.c
@@ -28,6 +28,11 @@ _BY_REFS = fixed(
 )
 _OF_PROJECT = _SUMMARIES.where(_C.project_id == bindparam("project")).order_by(_C.created_at.desc(), _C.id.desc())
 _NEWEST = fixed(_OF_PROJECT.limit(bindparam("size")).offset(bindparam("offset")))
+_RESUMED = fixed(
+    _SUMMARIES.where(RESUMED, _C.resumed_from.in_(select(ARTIFACTS.c.id).where(ARTIFACTS.c.run_id == bindparam("run")))).order_by(
+        _C.created_at, _C.id
+    )
+)
 _COUNT = fixed(select(func.count()).where(_C.project_id == bindparam("project")))
 _NO_MANIFEST = literal_column("'[]'", ARTIFACTS.c.manifest.type)
 _LISTED = [_NO_MANIFEST if column is ARTIFACTS.c.manifest else column for column in ARTIFACTS.columns]
@@ -106,6 +111,10 @@ class RunRows(Rows[Run]):
             Holder(process_id, run_id, name, host, len(gpus), progress, begun)
             for process_id, run_id, name, host, gpus, progress, begun in rows
         ]
+
+    def resumed_from(self, run_id: RunId) -> list[RunSummary]:
+        """By the index of those few that were resumed at all."""
+        return RunSummaryRows(self.connection).many(_RESUMED, run=run_id)
 
     def page(self, project_id: ProjectId, status: RunStatus | None, page: Page) -> Listing[RunSummary]:
         """Newest first."""

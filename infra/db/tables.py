@@ -19,6 +19,7 @@ from infra.db.structs import stored
 _USABLE = text("removed_in IS NULL")
 _CURRENT = text("current")
 _LIVING = text("phase <> 'over'")
+RESUMED = text("resumed_from IS NOT NULL")
 UNSUMMED = text("complete AND sha256 IS NULL")
 """As text: SQLite takes a partial index only for a query that has its very words."""
 
@@ -63,6 +64,7 @@ RUNS = stored(
     ("id",),
     Index("uq_runs_name", "project_id", "name", unique=True),
     Index("ix_runs_created_at", "project_id", "created_at", "id"),
+    Index("ix_runs_resumed_from", "resumed_from", sqlite_where=RESUMED, postgresql_where=RESUMED),
 )
 RUN_SUMMARIES = RUNS.part(RunSummary)
 LOGS = stored("logs", LogChunk, ("owner_id", "first_line"), Index("ix_logs_first_at", "owner_id", "first_at"))

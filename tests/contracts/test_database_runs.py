@@ -20,7 +20,7 @@ from domain.processes.process import Phase, Resources
 from domain.projects import actions as projects
 from domain.projects.project import ProjectChanges, ProjectStatus
 from domain.runs import actions, hosting, queries
-from domain.runs.artifact import ArtifactType, Found, Tag, TagName
+from domain.runs.artifact import Artifact, ArtifactType, Found, Tag, TagName
 from domain.runs.run import NEXT, TERMINAL, Metric, NewRun, Run, RunStatus
 from domain.training.watch import Watch
 from infra.db.database import Database
@@ -265,6 +265,22 @@ async def test_what_a_trainer_left_is_registered_once_however_many_look(db: Data
     await asyncio.gather(*looks)
 
     assert 1 == len(await db.read(queries.artifacts, "p", "run-001"))
+
+
+async def test_a_run_shows_the_runs_that_went_on_from_its_checkpoints_and_no_other(db: Database, started: Started) -> None:
+    two = [Found(type=ArtifactType.checkpoint, path=name, name=name, size_bytes=1, modified_at=1.0) for name in ("c-1", "c-2")]
+    first, second = await db.run(hosting.found, started.process, started.speaker, look(*two))
+
+    async def resume(checkpoint: Artifact | None) -> Run:
+        return await db.run(
+            actions.launch, "p", NewRun(), a_recipe(), template=TEMPLATE, resumed_from=checkpoint.id if checkpoint else None
+        )
+
+    resumed = [await resume(checkpoint) for checkpoint in (second, None, first)]
+
+    shown = await db.read(queries.detail, "p", started.run.id)
+    assert [(resumed[0].id, second.id), (resumed[2].id, first.id)] == [(each.id, each.resumed_from) for each in shown.resumed_by]
+    assert [] == (await db.read(queries.detail, "p", resumed[0].id)).resumed_by
 
 
 async def test_a_failure_shows_its_last_words_whatever_bytes_they_are(db: Database, started: Started) -> None:

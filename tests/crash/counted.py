@@ -1,5 +1,6 @@
 """Counting trainings for the crash tests: every line can be checked, and every start leaves a line in a ledger."""
 
+import fcntl
 import json
 import os
 import signal
@@ -174,3 +175,36 @@ def dawdle(seconds: float) -> None:
 def live(house: House) -> bool:
     """Whether any worker speaks for a host of the house."""
     return any(host["live"] for host in house.client.get("/_internal/health").json()["hosts"])
+
+
+@contextmanager
+def in_the_middle_of_a_start(toy: Counted) -> Iterator[tuple[str, int]]:
+    """Launch a run and hold its start just before the command can be known; the run, and its launcher."""
+    toy.house.worker.kill()
+    run = toy.launch()
+    toy.directory(run).mkdir(parents=True)
+    # While we hold the lease of a file, whoever wants to write to it waits.
+    state = os.open(toy.directory(run) / "state.json.tmp", os.O_RDWR | os.O_CREAT)
+    fcntl.fcntl(state, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(state, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    toy.house.worker.start()
+    assert toy.house.worker.process is not None
+    try:
+        eventually(lambda: len(shims(toy, run)) == 3)
+        (launcher,) = children(toy.house.worker.process.pid)
+        yield run, launcher
+    finally:
+        os.close(state)
+
+
+def shims(toy: Counted, run: str) -> list[int]:
+    """Who runs the shim's code for this run: the launcher, the shim, and the command that is none yet."""
+    directory = str(toy.directory(run)).encode()
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and directory in _words(entry)]
+
+
+def _words(process: Path) -> list[bytes]:
+    try:
+        return (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []

@@ -128,6 +128,20 @@ def test_a_commit_that_a_worker_could_not_hear_of_stores_no_line_twice(make_hous
         assert 2 == lost
 
 
+def test_an_end_whose_commit_a_worker_could_not_hear_of_is_one_end(make_house: Callable[..., House], server: Server) -> None:
+    with proxied(server.database()) as (line, url):
+        house = make_house(url, **QUICK)
+        toy = Counted(house, code=7, held=True)
+        run = toy.counting()
+
+        line.drop_reply(to=b"COMMIT", after=b"run.failed")
+        toy.let_go()
+        eventually(lambda: line.dropped)
+
+        for each in (run, toy.launch()):  # the second is seen to by whoever did not hear of the first
+            toy.assert_whole(each, status="failed", code=7)
+
+
 def test_a_host_cut_off_from_the_database_is_shown_and_its_training_not_started_again(
     make_house: Callable[..., House], server: Server
 ) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.counted import SAVES, Counted, kill_both, live, lives, pids_of
+from tests.crash.counted import SAVES, Counted, dawdle, in_the_middle_of_a_start, kill_both, live, lives, pids_of
 from tests.house import House, eventually
+from tests.proxy import proxied
 
+LEASE = 1
 MANY = 50
 FAR_OUTSIDE = 10.0
 """Seconds; two on a machine that does nothing else."""
@@ -44,6 +46,25 @@ def test_a_run_on_a_lost_host_is_declared_dead_and_killed_before_its_host_works_
     toy.let_go()
     toy.assert_whole(after)
     assert declared == toy.show(run)
+
+
+def test_a_start_on_a_host_that_fell_silent_is_not_made_on_another(make_house: Callable[..., House], postgresql_url: str) -> None:
+    with proxied(postgresql_url) as (line, url):
+        house = make_house(postgresql_url, TUNEYARD_LEASE_SECONDS=str(LEASE), TUNEYARD_SWEEP_SECONDS="0.3")
+        house.worker.environment["TRAINING_DB_URL"] = url
+        toy = Counted(house)
+        with in_the_middle_of_a_start(toy) as (run, _):
+            line.blackhole()
+            house.another("other", TRAINING_DB_URL=postgresql_url)
+            eventually(lambda: toy.conditions(run) == ["host_lost"])
+            dawdle(3 * LEASE)
+
+            assert ("starting", 1, "testhost") == tuple(toy.show(run)[key] for key in ("status", "attempt", "host"))
+        eventually(toy.starts)
+        line.pass_on()
+
+        toy.assert_whole(run)
+        assert "testhost" == toy.show(run)["host"]
 
 
 def test_a_host_that_was_restarted_tells_what_died_with_it_from_what_had_ended_before(

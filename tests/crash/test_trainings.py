@@ -1,15 +1,12 @@
 """Trainings die, alone or with their shims, or do not want to die: the truth is told, and an unknown end is never called a success."""
 
-import fcntl
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from tests.crash.counted import SAVES, Counted, children, kill_both, lives, pids_of
+from tests.crash.counted import SAVES, Counted, in_the_middle_of_a_start, kill_both, lives, pids_of, shims
 from tests.house import House, eventually
 from tests.toys import scatter
 
@@ -106,8 +103,8 @@ def test_a_training_whose_shim_was_killed_is_still_stopped_and_keeps_its_checkpo
 
 def test_a_shim_killed_before_its_training_began_is_the_infrastructures_failure_and_tried_again(house: House) -> None:
     toy = Counted(house, name="stillborn")
-    with _in_the_middle_of_a_start(toy) as (run, launcher):
-        kill_both(*(pid for pid in _shims(toy, run) if pid != launcher))
+    with in_the_middle_of_a_start(toy) as (run, launcher):
+        kill_both(*(pid for pid in shims(toy, run) if pid != launcher))
 
     ended = toy.ended(run)
     assert ("succeeded", 0) == (ended["status"], ended["exit_code"])
@@ -118,7 +115,7 @@ def test_a_shim_killed_before_its_training_began_is_the_infrastructures_failure_
 
 def test_a_launcher_killed_in_the_middle_of_a_start_costs_nothing(house: House) -> None:
     toy = Counted(house, name="launcher")
-    with _in_the_middle_of_a_start(toy) as (run, launcher):
+    with in_the_middle_of_a_start(toy) as (run, launcher):
         os.kill(launcher, signal.SIGKILL)
         eventually(lambda: not lives(launcher))
 
@@ -149,36 +146,3 @@ def test_forty_trainings_at_once_each_start_once(house: House) -> None:
     for run in runs:
         toy.assert_whole(run)
     assert 40 == len(toy.starts())
-
-
-@contextmanager
-def _in_the_middle_of_a_start(toy: Counted) -> Iterator[tuple[str, int]]:
-    """Launch a run and hold its start just before the command can be known; the run, and its launcher."""
-    toy.house.worker.kill()
-    run = toy.launch()
-    toy.directory(run).mkdir(parents=True)
-    # While we hold the lease of a file, whoever wants to write to it waits.
-    state = os.open(toy.directory(run) / "state.json.tmp", os.O_RDWR | os.O_CREAT)
-    fcntl.fcntl(state, fcntl.F_SETSIG, signal.SIGURG)
-    fcntl.fcntl(state, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-    toy.house.worker.start()
-    assert toy.house.worker.process is not None
-    try:
-        eventually(lambda: len(_shims(toy, run)) == 3)
-        (launcher,) = children(toy.house.worker.process.pid)
-        yield run, launcher
-    finally:
-        os.close(state)
-
-
-def _shims(toy: Counted, run: str) -> list[int]:
-    """Who runs the shim's code for this run: the launcher, the shim, and the command that is none yet."""
-    directory = str(toy.directory(run)).encode()
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and directory in _words(entry)]
-
-
-def _words(process: Path) -> list[bytes]:
-    try:
-        return (process / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return []

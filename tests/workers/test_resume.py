@@ -38,6 +38,8 @@ def test_a_cancelled_run_is_resumed_to_the_end_with_the_losses_of_an_unbroken_on
     losses = _losses(trained, resumed["name"])
     assert list(range(checkpoint["step"] + 1, 41)) == sorted(losses)
     assert {step: loss for step, loss in _losses(trained, unbroken).items() if step in losses} == losses
+    (onward,) = trained.run(PROJECT, broken)["resumed_by"]
+    assert (resumed["name"], checkpoint["id"], "succeeded") == tuple(onward[key] for key in ("name", "resumed_from", "status"))
 
 
 def test_only_a_checkpoint_of_the_project_can_be_resumed(trained: House) -> None:
