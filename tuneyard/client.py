@@ -251,7 +251,10 @@ class Client:
         while True:
             try:
                 for event, line in self._stream(path, after):
-                    heard, pause = time.monotonic(), 0.1
+                    heard = time.monotonic()
+                    if event == "open":
+                        continue
+                    pause = 0.1
                     if event == "end":
                         return
                     if line:
@@ -296,7 +299,7 @@ class Client:
             pause = min(2 * pause, 2.0)
 
     def _stream(self, path: str, after: int | None) -> Iterator[tuple[str, Line]]:
-        """Each event of one connection, which may end at any time."""
+        """Each event of one connection, which may end at any time; the first, `open`, says that a server answered."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         timeout = httpx.Timeout(QUIET_SECONDS)
         try:
@@ -304,6 +307,7 @@ class Client:
                 if source.response.is_error:
                     source.response.read()
                     raise _refusal(source.response)
+                yield "open", {}
                 for event in source.iter_sse():
                     yield event.event, json.loads(event.data or "{}")  # a comment comes out as an event without data: a sign of life
         except (httpx.HTTPError, SSEError) as problem:

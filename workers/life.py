@@ -37,6 +37,7 @@ PRESS_SECONDS = 0.1
 """How exactly a grace is kept."""
 DATABASE_PAUSE = 1.0
 """Seconds before a database that did not answer is asked again."""
+LINGER_LOOK_SECONDS = 1.0
 LINGER_SECONDS = 5.0
 """How long what a finished command left running may still write before it is ended."""
 
@@ -135,6 +136,7 @@ class _Life:
         self._watchman = Watchman(self._directory, owner)
         self._left: list[int] = []
         self._freed = False
+        self._looked = 0.0
 
     async def start(self, executor: Executor) -> None:
         """Start the attempt, once however often this is reached; CannotStart with the reason."""
@@ -201,10 +203,16 @@ class _Life:
         if sight.log_size < self._process.log_offset:
             await self._owner.note(ConditionName.log_gap, _log_cut(self._owner.noun))
         spoke = await self._listen(executor, final=over)
-        if not over and self._lingered(sight) > LINGER_SECONDS:
-            self._left = await self._stop.kill(executor)
         await self._owner.look(self._process)
         return spoke
+
+    async def _lingers(self, executor: Executor) -> bool:
+        """Whether something of the attempt has outlived its command for too long; looked at once a second."""
+        if time.monotonic() - self._looked < LINGER_LOOK_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        sight = await executor.look(self._directory)
+        return sight.alive and self._lingered(sight) > LINGER_SECONDS
 
     def _lingered(self, sight: Sight) -> float:
         """Return for how many seconds the command has been over; 0 while it lives, as far as anybody can tell."""
@@ -213,10 +221,12 @@ class _Life:
         return 0.0 if self._watchman.ended_at is None else time.monotonic() - self._watchman.ended_at
 
     async def _press(self, executor: Executor) -> None:
-        """Do what a wish to stop demands, by this host's own clock."""
+        """Do what a wish to stop demands, and end what a command left behind, by this host's own clock."""
         while True:
             try:
-                if self._process.stop_asked_at is not None:
+                if await self._lingers(executor):
+                    self._left = await self._stop.kill(executor)
+                elif self._process.stop_asked_at is not None:
                     self._left = await self._stop.press(executor, self._process)
             except Exception:
                 log.exception("%s could not be pressed to stop; it is tried again", self._process.owner_id)

@@ -20,6 +20,7 @@ from tests.contracts.databases import told
 from tests.crash.counted import Counted, dawdle, lives
 from tests.house import House, Part, eventually
 from tests.proxy import Proxy, proxied
+from workers.life import LINGER_SECONDS
 
 GRACE = 1
 """Seconds; with the second word a training that ignores TERM is killed two seconds later."""
@@ -97,14 +98,22 @@ def test_a_database_that_is_gone_for_a_while_costs_nothing(
         trainer = stubborn.trainer(cancelled)
         stubborn.cancel(cancelled)
         eventually((stubborn.directory(cancelled) / "stop").exists)
+        # What it leaves behind speaks all the while, so there is always something that cannot be stored.
+        forking = Counted(house, held=True, name="forking", first="while sleep 0.1; do echo still here; done &\necho $! > child")
+        left_behind = forking.launch()
+        forking.wait_for(left_behind, len(forking.expected) + 1)
+        child = int((house.scripts / "child").read_text())
 
         with fault(server, line):
             _assert_refused_at_once(house)
             finishing.let_go()
+            forking.let_go()
             eventually(lambda: not lives(trainer), within=GRACE + 2 + 3)
+            eventually(lambda: not lives(child), within=LINGER_SECONDS + 5)
 
         running.assert_whole(run)
         finishing.assert_whole(finished, status="failed", code=7)
+        assert ("succeeded", 0) == (forking.ended(left_behind)["status"], forking.show(left_behind)["exit_code"])
         assert "cancelled" == stubborn.ended(cancelled)["status"]
         assert {201} == {_launch(house).status_code for _ in range(2)}
         assert 1 == [each["name"] for each in house.ok("GET", "/projects/running/runs")].count("once")
