@@ -298,7 +298,7 @@ class Client:
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
-    def _stream(self, path: str, after: int | None) -> Iterator[tuple[str, Line]]:
+    def _stream(self, path: str, after: int | None) -> Iterator[tuple[str, Line | None]]:
         """Each event of one connection, which may end at any time; the first, `open`, says that a server answered."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         timeout = httpx.Timeout(QUIET_SECONDS)
@@ -307,7 +307,7 @@ class Client:
                 if source.response.is_error:
                     source.response.read()
                     raise _refusal(source.response)
-                yield "open", {}
+                yield "open", None
                 for event in source.iter_sse():
                     yield event.event, json.loads(event.data or "{}")  # a comment comes out as an event without data: a sign of life
         except (httpx.HTTPError, SSEError) as problem:
