@@ -15,6 +15,7 @@ from api.body import LARGEST_BODY, StrictRequest
 from api.dataset_files import DatasetFileController
 from api.dataset_versions import DatasetVersionController
 from api.datasets import DatasetController, UploadController
+from api.deid import DeidController
 from api.docs import assets, describe_problems, openapi_config, openapi_json
 from api.events import EventController
 from api.follow import closing_at_signals
@@ -49,6 +50,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             TrainConfigController,
             TrainConfigsController,
             HostController,
+            DeidController,
             BlobController,
             HealthController,
             openapi_json,

@@ -29,8 +29,9 @@ class StrictRequest(Request[Any, Any, Any]):
         try:
             body = await super().body()
         except RequestEntityTooLarge:
-            message = f"the body has more than {LARGEST_BODY:,} bytes"
-            raise TooLarge(message, limit_bytes=LARGEST_BODY) from None
+            limit = self.route_handler.resolve_request_max_body_size() or LARGEST_BODY
+            message = f"the body has more than {limit:,} bytes"
+            raise TooLarge(message, limit_bytes=limit) from None
         wanted = self.route_handler.parsed_data_field
         if not body and wanted is not None and not wanted.is_optional:
             message = "the body is empty; it must be a JSON object"

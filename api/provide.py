@@ -25,6 +25,7 @@ class Caller:
         self.world = world
         self.closing: asyncio.Event = state.closing
         self.db = world.db.acting(request.user.name, request.user.origin)
+        self.roles = request.user.roles
         self._request = request
 
     @property

@@ -73,6 +73,13 @@ class Unauthorized(DomainError):
     title = "A token is needed"
 
 
+class Forbidden(DomainError):
+    """The caller is known, and may not do this."""
+
+    kind = "forbidden"
+    title = "Not allowed"
+
+
 class Unavailable(DomainError):
     """A part of the house cannot answer now; the same request may be repeated."""
 

@@ -81,13 +81,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long a run waits for its second attempt after a failure of the infrastructure; four times as long for the third."""
     grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = field(default=60.0, name="TUNEYARD_GRACE_SECONDS")
     """How long a cancelled training may take to save and leave by itself before it is killed."""
+    policies: str | None = field(default=None, name="TUNEYARD_POLICIES")
+    """A folder of de-identification policies (YAML) besides those that come with Tuneyard; one of the same id takes the place of ours."""
+    deid_keys: str | None = field(default=None, name="TUNEYARD_DEID_KEYS")
+    """The keys of de-identification, `name:64 hexadecimal digits`, the current one first, separated by commas."""
+    deid_key_file: str | None = field(default=None, name="TUNEYARD_DEID_KEY_FILE")
+    """A file with the keys, one a line, that only its owner may read (mode 0600)."""
     sweep_seconds: Annotated[float, Meta(gt=0)] = field(default=2.5, name="TUNEYARD_SWEEP_SECONDS")
     """How often a host looks for work by itself: with a lost bell a run still starts within three seconds."""
     lease_seconds: Annotated[float, Meta(gt=0)] = field(default=15.0, name="TUNEYARD_LEASE_SECONDS")
     """How long a silent worker still speaks for its host; after that another of the same machine may take over."""
 
 
-SECRET = frozenset({"TUNEYARD_TOKEN"})
+SECRET = frozenset({"TUNEYARD_TOKEN", "TUNEYARD_DEID_KEYS"})
 _FIELDS = {each.encode_name: each for each in msgspec.structs.fields(Settings)}
 
 

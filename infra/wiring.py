@@ -14,6 +14,7 @@ from domain.processes import actions as processes
 from infra.db import url as database_url
 from infra.db.database import Database, open_database
 from infra.db.transaction import Aftermath
+from infra.deid.engine import Engine
 from infra.files.library import Library
 from infra.files.store import FileStore
 from infra.queue.bell import Bell
@@ -35,6 +36,7 @@ class World(Struct, frozen=True, kw_only=True):
     store: FileStore
     library: Library
     bell: Bell
+    deid: Engine
 
     async def queue_health(self) -> str:
         """Return `ok`, `down`, or `off` where there is no Redis."""
@@ -73,14 +75,14 @@ class Aftercare:
 async def open_world(settings: Settings, who: str = LOCAL, *, patience: float) -> AsyncIterator[World]:
     """Open everything, or end with one SettingsError in one readable line."""
     url = database_url.read(settings.database_url)
-    store = _store(settings)
+    store, deid = _store(settings), Engine(settings)
     bell, news = Bell(settings.redis_url), News(settings.redis_url)
     aftercare = Aftercare(bell, news)
     db = await open_database(url, Principal(name=who), aftercare, patience=patience)
     news.start()
     placing = asyncio.create_task(aftercare.keep_placing(db.acting("placement")))
     try:
-        yield World(settings=settings, db=db, news=news, store=store, library=Library(db, store, settings), bell=bell)
+        yield World(settings=settings, db=db, news=news, store=store, library=Library(db, store, settings), bell=bell, deid=deid)
     finally:
         placing.cancel()
         await asyncio.gather(placing, return_exceptions=True)

@@ -1,5 +1,7 @@
 """Where everything of one `tuneyard up` lies and listens, decided before anything starts; what cannot work is refused with the fix."""
 
+import contextlib
+import os
 import secrets
 import socket
 import sys
@@ -58,9 +60,21 @@ def plan_for(wish: Wish, home: Path, environment: Mapping[str, str]) -> Plan:
         settings["TRAINING_DB_URL"] = f"sqlite:///{home / 'training.db'}"
     # What is set but empty counts as not set, as the settings have it.
     settings |= {name: value for name, value in environment.items() if value}
+    if not settings.keys() & {"TUNEYARD_DEID_KEYS", "TUNEYARD_DEID_KEY_FILE"}:
+        settings["TUNEYARD_DEID_KEY_FILE"] = str(_deid_key(home))
     settings |= {"TUNEYARD_BIND": wish.host, "TUNEYARD_PORT": str(port)}
     plan = Plan(f"http://{_reachable(wish.host)}:{port}", home, settings)
     return _with_a_trainer(plan)
+
+
+def _deid_key(home: Path) -> Path:
+    """The file with the key of de-identification, made on the first start; whoever has it can open what was sealed."""
+    path = home / "deid.keys"
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"k1:{secrets.token_hex(32)}\n")
+    return path
 
 
 def _with_a_trainer(plan: Plan) -> Plan:

@@ -11,6 +11,8 @@ class Role(Word):
     viewer = ("viewer", "查看者", "Viewer")
     trainer = ("trainer", "训练者", "Trainer")
     operator = ("operator", "运维", "Operator")
+    revealer = ("revealer", "还原者", "Revealer")
+    """May have the originals of what was de-identified; always in the record."""
 
 
 class Principal(Struct, frozen=True, kw_only=True):

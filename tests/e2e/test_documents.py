@@ -58,6 +58,14 @@ SHOW_CONFIG = """curl "http://localhost:8000/v1/train-config"
 """
 DELETE_CONFIG = """curl -X DELETE "http://localhost:8000/v1/train-config"
 """
+DEIDENTIFY = """curl -X POST "http://localhost:8000/v1/deidentify:test" \\
+  -H "Content-Type: application/json" \\
+  -d '{
+        "policy_id": "default",
+        "text": ["客户手机号 13812345678"],
+        "options": {"return_mapping": true, "seed": 42}
+      }'
+"""
 HEALTH = """curl "http://localhost:8000/healthz"
 """
 
@@ -205,6 +213,17 @@ def test_the_life_of_a_training_config(shell: Shell) -> None:
 
     assert (200, {"status": "train_config_deleted"}) == shell.run(DELETE_CONFIG)
     assert 404 == shell.run(SHOW_CONFIG)[0]
+
+
+def test_deidentifying_a_text(shell: Shell) -> None:
+    status, answer = shell.run(DEIDENTIFY)
+
+    ((result,), (mapped,)) = answer["results"], answer["mapping"]
+    assert (200, "default", 42) == (status, answer["policy_id"], answer["seed"])
+    assert "13812345678" not in result["text"]
+    assert "客户手机号 13812345678" == result["text"].replace(mapped["replacement"], mapped["original"])
+    assert result == shell.run(DEIDENTIFY)[1]["results"][0]
+    assert result != shell.run(DEIDENTIFY.replace("42", "43"))[1]["results"][0]
 
 
 def test_from_uploads_to_a_run(shell: Shell, house: House) -> None:

@@ -1,0 +1,218 @@
+"""Detectors whose shape and checksum suffice: telephones, identity cards, bank cards, credit codes, plates."""
+
+import re
+
+from domain.deid import checks, words
+from domain.deid.rule import CHECKED, END, GAP, SHAPED, SPOKEN, START, Anchor, Around, Found, Rule
+from domain.deid.text import HANZI_DIGITS, digits, letters_and_digits
+
+_GROUPED = frozenset({(3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 4, 3), (4, 3, 4), (5, 6), (5, 3, 3), (1,) * 11})
+"""Group lengths in which people write a mobile number."""
+_GROUPS = re.compile(r"[0-9]+")
+_BETWEEN = re.compile(r"(?<=[0-9])[^0-9]+(?=[0-9])")
+_SEP = rf"(?: - |{GAP})?"
+_COUNTRY = r"(?:\((?:\+|00)?86\)|(?:\+|00)86|86(?=[- ]))"
+_PREFIX = rf"(?:{_COUNTRY}{GAP}{{0,2}})?"
+_NUMERALS = "".join(HANZI_DIGITS)
+
+
+def _mobile(match: re.Match[str], around: Around) -> Found | None:
+    start, end = match.span("v")
+    value = match["v"]
+    bare = digits(value)
+    if not checks.MOBILE.fullmatch(bare):
+        return None
+    if len(value) > len(bare) and not _grouped(match, value, around):
+        return None
+    said = words.number_beside(around.before(match.start()), around.after(end))
+    prefixed = match.start() < start
+    if said == words.VETOED and not prefixed:
+        return None
+    telling = said == words.TELLING or prefixed
+    return Found(match.start(), end, SPOKEN if telling else SHAPED, 0.95 if telling else 0.85)
+
+
+def _grouped(match: re.Match[str], value: str, around: Around) -> bool:
+    """Whether the separators of a number are those of a telephone, and the number is no part of a longer list."""
+    gaps = set(_BETWEEN.findall(value))
+    groups = tuple(map(len, _GROUPS.findall(value)))
+    if groups not in _GROUPED or ("." in gaps and groups != (3, 4, 4)):
+        return False
+    before, after = around.before(match.start()), around.after(match.end())
+    gap = next(iter(gaps))
+    listed = re.search(r"[0-9]$", before.rstrip(" ")) if gap == " " else before[-1:] == gap and before[-2:-1].isdigit()
+    following = after[:1] == gap and after[1:2].isdigit()
+    return not (following or listed) or words.number_beside(before, "") == words.TELLING
+
+
+def _hanzi_mobile(match: re.Match[str], _: Around) -> Found | None:
+    value = match["v"]
+    read_out = any(each in HANZI_DIGITS for each in value)  # plain digits are the business of another rule
+    return Found(*match.span("v"), CHECKED, 0.95) if read_out and checks.MOBILE.fullmatch(digits(value)) else None
+
+
+def _landline(match: re.Match[str], around: Around) -> Found | None:
+    start, end = match.span("v")
+    bare = digits(match["v"])
+    if not (bare[0] == "0" or match.start() < start) or not checks.is_landline(bare.removeprefix("0")):
+        return None
+    said = words.number_beside(around.before(match.start()), around.after(match.end()))
+    separated = len(bare) < end - start or match.start() < start
+    if said == words.VETOED or not (separated or said == words.TELLING):
+        return None
+    return Found(match.start(), match.end(), SPOKEN if said == words.TELLING else SHAPED, 0.95 if said == words.TELLING else 0.85)
+
+
+def _resident_id(match: re.Match[str], _: Around) -> Found | None:
+    return Found(*match.span(), CHECKED, 0.99) if checks.is_resident_id(letters_and_digits(match[0])) else None
+
+
+def _old_resident_id(match: re.Match[str], around: Around) -> Found | None:
+    if not checks.is_old_resident_id(match[0]) or not words.says_identity(around.before(match.start())):
+        return None
+    return Found(*match.span(), SPOKEN, 0.9)
+
+
+def _card(match: re.Match[str], around: Around) -> Found | None:
+    value = digits(match[0])
+    if not 15 <= len(value) <= 19 or not _in_fours(match[0]):  # noqa: PLR2004 - lengths of cards
+        return None
+    said = words.says_card(around.before(match.start()))
+    return Found(*match.span(), CHECKED, 0.98 if said else 0.9) if checks.is_card(value, said=said) else None
+
+
+def _in_fours(value: str) -> bool:
+    groups = [len(each) for each in _GROUPS.findall(value)]
+    return len(groups) == 1 or all(each == 4 for each in groups[:-1]) or groups in ([4, 6, 5], [6, 13], [6, 10], [8, 8], [6, 4, 4, 5])  # noqa: PLR2004
+
+
+def _credit_code(match: re.Match[str], _: Around) -> Found | None:
+    return Found(*match.span(), CHECKED, 0.99) if checks.is_credit_code(letters_and_digits(match[0])) else None
+
+
+_PLATE_BODY = re.compile(
+    r"[DFABCEGHJK][A-HJ-NP-Z0-9][0-9]{4}|[0-9]{5}[DFABCEGHJK]|[A-HJ-NP-Z0-9]{5}|[A-HJ-NP-Z0-9]{4}[警学挂港澳领试超使应急]{1,2}"
+)
+
+
+def _plate(match: re.Match[str], _: Around) -> Found | None:
+    body = match["b"].upper()
+    if not _PLATE_BODY.fullmatch(body) or sum(each.isdigit() for each in body) < 2:  # noqa: PLR2004 - fewer are words
+        return None
+    return Found(*match.span(), CHECKED, 0.95)
+
+
+def _hong_kong_id(match: re.Match[str], _: Around) -> Found | None:
+    value = letters_and_digits(match[0])
+    if not checks.is_hong_kong_id(value):
+        return None
+    return Found(*match.span(), CHECKED, 0.9)
+
+
+_P = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤川青藏琼宁"
+_P_BYTES = b"(?:" + b"|".join(each.encode() for each in _P) + b")"
+_H_BYTES = b"(?:" + b"|".join(each.encode() for each in _NUMERALS) + b")"
+
+STRUCTURAL: tuple[Rule, ...] = (
+    Rule(
+        id="cn_mobile",
+        type="CN_MOBILE",
+        pattern=re.compile(
+            rf"(?<![0-9A-Za-z])(?<![0-9]\.)(?<![0-9]-){_PREFIX}(?P<v>1{_SEP}[3-9]{_SEP}[0-9](?:{_SEP}[0-9]){{8}})(?![0-9A-Za-z])(?!\.[0-9])"
+        ),
+        judge=_mobile,
+        anchors=(
+            Anchor(rb"[^0-9A-Za-z]1[3-9][0-9]{9}[^0-9A-Za-z]", 24),
+            Anchor(rb"86[)]?1[3-9][0-9]{9}[^0-9A-Za-z]", 28),
+            Anchor(rb"1[3-9][0-9][-. ][0-9]{4}[-. ]?[0-9]{4}[^0-9]", 28),
+            Anchor(rb"1[3-9][0-9]{2}[0-9]?[- ][0-9]{3,4}[- ]?[0-9]{2}", 28),
+            Anchor(rb"1[3-9][0-9]{5}[-. ][0-9]{4}[^0-9]", 28),
+            Anchor(rb"1[3-9][0-9][- ][0-9]{3}[- ][0-9]{5}[^0-9]", 28),
+            Anchor(rb"1[3-9][0-9] - [0-9]{4} - [0-9]{4}[^0-9]", 32),
+            Anchor(rb"1([- .])[3-9][- .][0-9][- .][0-9][- .][0-9][- .]", 24),
+        ),
+    ),
+    Rule(
+        id="cn_mobile_hanzi",
+        type="CN_MOBILE",
+        pattern=re.compile(
+            rf"(?<![{_NUMERALS}0-9])(?P<v>[一幺壹1][-, 、]?[{_NUMERALS}0-9](?:[-, 、]?[{_NUMERALS}0-9]){{9}})(?![{_NUMERALS}0-9])"
+        ),
+        judge=_hanzi_mobile,
+        anchors=(Anchor(_H_BYTES + rb"{3}", 48),),
+    ),
+    Rule(
+        id="cn_landline",
+        type="CN_LANDLINE",
+        pattern=re.compile(
+            rf"(?<![0-9A-Za-z.])(?<![0-9][-/]){_PREFIX}"
+            rf"(?P<v>(?:\(0[1-9][0-9]{{1,2}}\)|0?[1-9][0-9]{{1,2}}){GAP}{{0,2}}[2-9][0-9]{{2,3}}[- .]?[0-9]{{4}})"
+            r"(?:(?:转|分机|-|—|ext\.?|x|#)\s?[0-9]{1,5})?(?![0-9A-Za-z])(?![-.][0-9])"
+        ),
+        judge=_landline,
+        anchors=(
+            Anchor(rb"[^0-9A-Za-z]0[1-9][0-9]{1,2}[)]?[-. ]{0,2}[2-9][0-9]{2,3}[-. ]?[0-9]{4}[^0-9]", 24),
+            Anchor(rb"86[)]?[- ]?[ (]?[1-9][0-9]{1,2}[)]?[-. ]{0,2}[2-9][0-9]{2,3}[-. ]?[0-9]{4}[^0-9]", 32),
+            Anchor(rb"\xef\xbc\x880[1-9][0-9]{1,2}\xef\xbc\x89", 24),
+        ),
+    ),
+    Rule(
+        id="cn_resident_id",
+        type="CN_RESIDENT_ID",
+        pattern=re.compile(rf"{START}(?<![0-9]\.)[1-9][0-9]{{5}}{_SEP}[0-9]{{4}}{_SEP}[0-9]{{4}}{_SEP}[0-9]{{3}}{_SEP}[0-9Xx]{END}"),
+        judge=_resident_id,
+        anchors=(
+            Anchor(rb"[1-9][0-9]{5}(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]", 20),
+            Anchor(rb"[1-9][0-9]{5}[- .](?:19|20)[0-9]{2}[- .]?[01][0-9][0-3][0-9][- .]?[0-9]{3}", 32),
+            Anchor(rb"[1-9][0-9]{5}(?:19|20)[0-9]{2}[- .]?[01][0-9][0-3][0-9][- .][0-9]{3}", 32),
+            Anchor(rb"[1-9][0-9]{5} - (?:19|20)[0-9]{2}", 24),
+        ),
+    ),
+    Rule(
+        id="cn_resident_id_15",
+        type="CN_RESIDENT_ID",
+        pattern=re.compile(rf"{START}(?<![0-9]\.)[1-9][0-9]{{14}}(?![0-9A-Za-z])(?!\.[0-9])"),
+        judge=_old_resident_id,
+        anchors=(Anchor(rb"[^0-9A-Za-z][1-8][0-9]{7}[01][0-9][0-3][0-9]{4}[^0-9A-Za-z]", 18),),
+    ),
+    Rule(
+        id="bank_card",
+        type="BANK_CARD",
+        pattern=re.compile(rf"{START}(?<![0-9][.-])[2-9][0-9]{{3}}(?:{_SEP}[0-9]){{11,15}}(?![0-9A-Za-z])(?![-. ]?[0-9]{{4}})(?!\.[0-9])"),
+        judge=_card,
+        anchors=(
+            Anchor(rb"[^0-9A-Za-z](?:4|5[1-5]|6[025]|35|3[47]|2[2-7]|8[1]|9[45])[0-9]{13,18}[^0-9A-Za-z]", 22),
+            Anchor(rb"[2-9][0-9]{3}([-. ])[0-9]{4}[-. ][0-9]{4}[-. ][0-9]{3}", 24),
+            Anchor(rb"3[47][0-9]{2}[- ][0-9]{6}[- ][0-9]{5}", 24),
+            Anchor(rb"[2-9][0-9]{5}[- ][0-9]{10}", 24),
+            Anchor(rb"[2-9][0-9]{7}[- ][0-9]{8}", 24),
+        ),
+    ),
+    Rule(
+        id="cn_uscc",
+        type="CN_USCC",
+        pattern=re.compile(rf"{START}[1-9A-Ya-y][1-9A-Ya-y][0-9]{{6}}[0-9A-Za-z]{{10}}{END}"),
+        judge=_credit_code,
+        anchors=(Anchor(rb"[^0-9A-Za-z][1-9A-Y][1-9][0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}[^0-9A-Za-z]", 21, caseless=True),),
+    ),
+    Rule(
+        id="cn_license_plate",
+        type="CN_LICENSE_PLATE",
+        pattern=re.compile(rf"[{_P}][A-HJ-NP-Za-hj-np-z][-·•・‧∙. ]?(?P<b>[A-HJ-NP-Z0-9a-hj-np-z]{{4,6}}[警学挂港澳领试超使]?){END}"),
+        judge=_plate,
+        anchors=(
+            Anchor(
+                _P_BYTES
+                + rb"[A-HJ-NP-Za-hj-np-z](?:[-. ]|\xc2\xb7|\xe2\x80[\xa2\xa7]|\xe3\x83\xbb|\xe2\x88\x99)?[A-HJ-NP-Z0-9a-hj-np-z]{4}",
+                16,
+            ),
+        ),
+    ),
+    Rule(
+        id="hong_kong_id",
+        type="HMT_ID",
+        pattern=re.compile(rf"{START}[A-Z]{{1,2}}[0-9]{{6}}\([0-9A]\)"),
+        judge=_hong_kong_id,
+        anchors=(Anchor(rb"[A-Z][0-9]{6}(?:[(]|\xef\xbc\x88)[0-9A]", 16),),
+    ),
+)

@@ -1,0 +1,1 @@
+"""De-identification's reach into the world: a fast scanner, ciphers, keys, policies on disk."""

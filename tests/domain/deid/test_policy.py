@@ -1,0 +1,203 @@
+"""A policy says what it means or is refused with the reason."""
+
+import time
+
+import pytest
+
+from domain.deid.clean import clean, making
+from domain.deid.entities import ENTITIES
+from domain.deid.linear import why_not_linear
+from domain.deid.lines import clean_json_lines, clean_text_lines
+from domain.deid.policy import CompiledPolicy, PolicyError, compiled, read
+from infra.deid import engine
+from infra.deid.ciphers import Ciphers
+from tests.deid import RING
+
+KEY = bytes(32)
+
+
+def policy(**values: object) -> CompiledPolicy:
+    return compiled(read({"id": "own", "version": 1, **values}))
+
+
+def text_after(one: CompiledPolicy, text: str, key: str = "") -> str:
+    made = making(one, KEY, Ciphers(RING, one.policy.key_ref))
+    return clean(engine.detectors(), one, [text], made, [key])[0].text
+
+
+@pytest.mark.parametrize(
+    ("operator", "expected"),
+    [
+        ({"kind": "keep"}, "电话 138-1234-5678"),
+        ({"kind": "redact"}, "电话 <手机号>"),
+        ({"kind": "replace", "template": "<{type}_{n}>"}, "电话 <CN_MOBILE_1>"),
+        ({"kind": "mask", "keep_first": 3, "keep_last": 4}, "电话 138-****-5678"),
+        ({"kind": "mask"}, "电话 ***-****-****"),
+        ({"kind": "hash", "length": 8}, None),
+        ({"kind": "pseudonym"}, None),
+        ({"kind": "token"}, None),
+        ({"kind": "fpe"}, None),
+    ],
+)
+def test_each_operator_does_what_it_says(operator: dict[str, object], expected: str | None) -> None:
+    one = policy(operators={"CN_MOBILE": operator})
+    text = text_after(one, "电话 138-1234-5678")
+
+    assert text == text_after(one, "电话 138-1234-5678")
+    if expected is not None:
+        assert expected == text
+    else:
+        assert "1234-5678" not in text
+        assert text == text_after(one, text)
+
+
+def test_numbers_are_given_by_first_appearance_and_the_same_value_keeps_its_own() -> None:
+    one = policy(defaults={"operator": {"kind": "replace"}}, language="en")
+
+    assert "<mobile number_1> <mobile number_2> <mobile number_1>" == text_after(one, "13812345678 13912345678 138-1234-5678")
+
+
+@pytest.mark.parametrize(
+    ("type_", "to", "text", "expected"),
+    [
+        ("DATE_OF_BIRTH", "year", "生日1990年5月3日", "生日1990年"),
+        ("DATE_OF_BIRTH", "decade", "生日1990-05-03", "生日1990s"),
+        ("GPS", "degree", "坐标116.397128,39.916527", "坐标116.3,39.9"),
+        ("IPV4", "network", "服务器10.2.3.4", "服务器10.2.3.0/24"),
+        ("IPV6", "network", "inet6 240e:3a:1::5", "inet6 240e:3a:1::/48"),
+    ],
+)
+def test_a_value_can_be_made_less_exact(type_: str, to: str, text: str, expected: str) -> None:
+    one = policy(operators={type_: {"kind": "generalise", "to": to}})
+
+    assert expected == text_after(one, text) == text_after(one, expected)
+
+
+def test_dates_of_one_seed_move_alike() -> None:
+    one = policy(operators={"DATE_OF_BIRTH": {"kind": "date_shift", "days": 30}})
+
+    first, second = (text_after(one, f"生日1990-05-{day}")[-2:] for day in ("10", "11"))
+
+    assert "10" != first
+    assert (int(second) - int(first)) % 31 in {1, 2}  # the end of a month may lie between them
+
+
+def test_a_policy_seeks_only_what_it_names_and_its_own_patterns() -> None:
+    own = {"type": "CUSTOM_EMPLOYEE_NO", "pattern": "(?<![0-9A-Z])EMP[0-9]{6}(?![0-9])"}
+    one = policy(detectors=[{"type": "EMAIL"}, own], defaults={"operator": {"kind": "redact"}})
+
+    assert "<CUSTOM_EMPLOYEE_NO> <邮箱> 13812345678" == text_after(one, "EMP123456 a1@qq.com 13812345678")
+    assert ["CUSTOM_EMPLOYEE_NO", "EMAIL"] == one.types
+
+
+def test_names_and_addresses_are_opt_in() -> None:
+    assert {"PERSON", "ADDRESS"} == {name for name, each in ENTITIES.items() if each.opt_in}
+    assert not {"PERSON", "ADDRESS"} & set(policy().types)
+
+
+def test_hot_words_and_allowances_are_the_policys_own() -> None:
+    vetoed = policy(detectors=[{"type": "CN_MOBILE", "hotwords": {"veto": ["内线"]}}])
+    assert "内线13812345678" == text_after(vetoed, "内线13812345678")
+
+    allowing = policy(allow={"values": ["13812345678"], "patterns": [r"@corp\.cn$"]}, defaults={"operator": {"kind": "redact"}})
+    assert "13812345678 <手机号> hr@corp.cn <邮箱>" == text_after(allowing, "13812345678 13912345678 hr@corp.cn hr@corp.com")
+
+    sure = policy(defaults={"min_score": 0.9, "operator": {"kind": "redact"}})
+    assert "13812345678，电话<手机号>" == text_after(sure, "13812345678，电话13912345678")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"operator": {}}, "unknown field `operator`"),
+        ({"defaults": {"operator": {"kind": "scramble"}}}, "defaults.operator.kind: .*scramble"),
+        ({"operators": {"CN_MOBILE": {"kind": "mask", "keep": 3}}}, "operators.* unknown field `keep`"),
+        ({"operators": {"CN_MOBIL": {"kind": "mask"}}}, "there is no type CN_MOBIL; known are .*CN_MOBILE"),
+        ({"operators": {"EMAIL": {"kind": "fpe"}}}, "fpe encrypts digits"),
+        ({"operators": {"PERSON": {"kind": "mask", "keep_first": 2}}}, "a name that keeps more than one character"),
+        ({"detectors": [{"type": "EMPLOYEE"}]}, "needs a pattern"),
+        ({"detectors": [{"type": "EMPLOYEE", "pattern": "(a+)+b"}]}, "the pattern of EMPLOYEE is refused: it repeats without a bound"),
+        ({"allow": {"patterns": [".*@corp"]}}, r"allow.patterns\[0\] is refused"),
+        ({"version": "one"}, "version: expected `int`"),
+        ({"id": "Big Id"}, "id: "),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_place(values: dict[str, object], message: str) -> None:
+    with pytest.raises(PolicyError, match=message):
+        policy(**values)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["a*", "(a{1,9}){1,9}b", r"(a)\1", "(", "a{1,200}", "", "x?", "a{0,99}a{0,99}a{0,99}b", "(?:a|aa){1,30}b", "(?=a+)a", "[0-9]+"],
+)
+def test_a_pattern_that_some_text_keeps_busy_is_refused(pattern: str) -> None:
+    assert why_not_linear(pattern, longest=128)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["EMP[0-9]{6}", r"(?<![0-9])K-[A-Z]{2,4}-[0-9]{1,8}", "工号[:：]?[0-9]{4,8}", "(?:foo|bar){2}", r"@example\.com$"]
+)
+def test_a_pattern_that_is_taken_is_fast_on_any_text(pattern: str) -> None:
+    assert why_not_linear(pattern, longest=128) is None
+    one = policy(detectors=[{"type": "OWN", "pattern": pattern}])
+    begin = time.process_time()
+    for text in ("EMP" * 33_000, "K-A-" * 25_000, "9" * 100_000, "foobar" * 16_000):
+        text_after(one, text)
+    assert time.process_time() - begin < 2
+
+
+LINES = [
+    '{"order_id": "13812345678", "buyer_mobile": "13812345678"}',
+    '{"messages": [{"role": "user", "content": "电话13812345678"}], "n":  1.50}',
+    '{"clean":   "nothing here", "é": [1, 2,3]}',
+    '{"phone": 13812345678, "price": 13812345678.5, "id": 5}',
+    '"\\u7535\\u8bdd13812345678"',
+    "",
+    "not json",
+    '{"a": "13812345678", "a": "x"}',
+    "[" * 500 + "]" * 500,
+    '{"qq": "123456789", "lat": 39.9042}',
+]
+
+
+def test_lines_without_anything_personal_stay_byte_for_byte() -> None:
+    one = policy(defaults={"operator": {"kind": "redact"}})
+    lines = [line.encode() for line in LINES] + [b'{"a": "\xff"}']
+    done = clean_json_lines(engine.detectors(), one, lines, making(one, KEY, None))
+
+    assert [
+        '{"order_id":"13812345678","buyer_mobile":"<手机号>"}',
+        '{"messages":[{"role":"user","content":"电话<手机号>"}],"n":1.5}',
+        LINES[2],
+        '{"phone":"<手机号>","price":13812345678.5,"id":5}',
+        '"电话<手机号>"',
+        "",
+        "not json",
+        LINES[7],
+        LINES[8],
+        '{"qq":"<QQ号>","lat":"<坐标>"}',
+    ] == [line.data.decode() for line in done[:-1]]
+    assert {6, 7, 8, 10} == {index for index, line in enumerate(done) if line.wrong}
+    assert {("CN_MOBILE", "messages[].content"): 1} == done[1].counts
+    assert all(line.data is lines[index] for index, line in enumerate(done) if not line.changed)
+
+
+def test_fields_can_be_chosen() -> None:
+    chosen = policy(json={"include": ["$.messages[*].content", "$.text"], "exclude": ["$..raw"]}, defaults={"operator": {"kind": "redact"}})
+    lines = [
+        '{"messages":[{"content":"电话13812345678"}],"other":"电话13812345678"}',
+        '{"text":{"a":"电话13812345678","raw":"电话13812345678"}}',
+    ]
+    done = clean_json_lines(engine.detectors(), chosen, [line.encode() for line in lines], making(chosen, KEY, None))
+
+    assert '{"messages":[{"content":"电话<手机号>"}],"other":"电话13812345678"}' == done[0].data.decode()
+    assert '{"text":{"a":"电话<手机号>","raw":"电话13812345678"}}' == done[1].data.decode()
+
+
+def test_plain_lines() -> None:
+    one = policy(defaults={"operator": {"kind": "redact"}})
+    done = clean_text_lines(engine.detectors(), one, ["电话13812345678".encode(), b"nothing", b"\xff"], making(one, KEY, None))
+
+    assert ["电话<手机号>".encode(), b"nothing", b"\xff"] == [line.data for line in done]
+    assert [None, None, "byte 0 is not UTF-8"] == [line.wrong for line in done]
