@@ -36,8 +36,7 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def assets() -> Router:
-    """Serve the page's own files."""
-    ASSETS.mkdir(parents=True, exist_ok=True)
+    """Serve the page's own files; where nobody brought them, there are none."""
     return create_static_files_router(path=_BASE, directories=[ASSETS], include_in_schema=False)
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import endpoints, ingest, pages, placement, starts
+from benchmarks import adoption, containers, endpoints, ingest, pages, placement, starts
 from benchmarks.report import Section, show, show_missed
 
 SECTIONS: dict[str, Callable[[Path], Section]] = {
     "start": starts.section,
+    "docker": containers.section,
+    "adoption": adoption.section,
     "logs": ingest.section,
     "pages": pages.section,
     "http": endpoints.section,

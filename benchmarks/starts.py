@@ -41,10 +41,11 @@ def _launches(house: House, count: int) -> list[float]:
     """Seconds that each start took, sorted."""
     project = f"project-{time.time_ns()}"
     house.project(project, script=TRAINER)
-    return sorted(_launch(house, project) for _ in range(count))
+    return sorted(launch(house, project) for _ in range(count))
 
 
-def _launch(house: House, project: str) -> float:
+def launch(house: House, project: str) -> float:
+    """Launch a run and wait for its end; seconds from before the request to its first instruction."""
     before = time.time()
     run = house.launch(project)
     run_id = house.run(project, run)["id"]

@@ -1,12 +1,16 @@
 """The OpenAPI document says what the documents call things, and its page needs nothing from elsewhere."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from api import docs
 from api.docs import ASSETS
+from infra.settings import Settings
+from tests.conftest import serving
 
 DOCUMENTED = {"ProjectCreate", "ProjectDetail", "DatasetCreateRequest", "DatasetRecord"}
 METHODS = {"get", "put", "post", "patch", "delete"}
@@ -45,6 +49,18 @@ async def test_the_page_asks_for_nothing_from_elsewhere(api: httpx.AsyncClient) 
     loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^"']+)""", page)
     assert {"/docs/assets/swagger-ui.css", "/docs/assets/swagger-ui-bundle.js"} <= set(loaded)
     assert [] == re.findall(r"https?://[^\s\"'<>]+", page)
+
+
+async def test_without_the_files_of_the_page_all_else_works_and_no_folder_is_made_for_them(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docs, "ASSETS", tmp_path / "web" / "swagger-ui")
+
+    async with serving(settings) as api:
+        answers = [(await api.get(path)).status_code for path in ("/healthz", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css")]
+
+    assert [200, 200, 200, 404] == answers
+    assert not (tmp_path / "web").exists()  # in an image its user may write nothing there
 
 
 @pytest.mark.skipif(not (ASSETS / "swagger-ui.css").exists(), reason="`make setup` brings the page, where npm is there")

@@ -147,7 +147,7 @@ def test_an_end_whose_commit_a_worker_could_not_hear_of_is_one_end(make_house: C
         toy.let_go()
         eventually(lambda: line.dropped)
 
-        for each in (run, toy.launch()):  # the second is seen to by whoever did not hear of the first
+        for each in (toy.launch(), run):  # the first of them, by whoever did not hear of the other's end
             toy.assert_whole(each, status="failed", code=7)
 
 
