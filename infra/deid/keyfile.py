@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from domain.deid.keys import FOR_TESTS, SECRET_BYTES, Keyring, KeysError, read_keyring
+from domain.deid.keys import FOR_TESTS, Keyring, KeysError, read_keyring
 from infra.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
