@@ -23,6 +23,7 @@ from api.health import HealthController
 from api.hosts import HostController
 from api.parameters import note_parameters, refuse_unknown
 from api.projects import ProjectController
+from api.reports import ReportController
 from api.run_logs import RunLogController
 from api.runs import RunController
 from api.security import Doorkeeper
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             DatasetController,
             DatasetVersionController,
             DatasetFileController,
+            ReportController,
             UploadController,
             TrainConfigController,
             TrainConfigsController,

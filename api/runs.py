@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from api.follow import until, wanted_wait
 from api.once import RESPONSE_HEADERS, RESPONSES, TheOnce, provide_once
+from api.preflight import PreflightDetail, preflight
 from api.provide import Caller, TheCaller, WantedPage, paged
 from api.run_detail import RunCancelled, RunDetail, RunListed, run_cancelled, run_detail, run_listed
 from domain.errors import Flaw, Invalid
@@ -50,15 +51,26 @@ class RunController(Controller):
     tags = ("runs",)
     dependencies = {"once": Provide(provide_once)}  # noqa: RUF012 - as Litestar declares it
 
-    @post(responses=RESPONSES, response_headers=RESPONSE_HEADERS)
+    @post(
+        responses=RESPONSES
+        | {200: ResponseSpec(PreflightDetail, description="With `dry_run`: what a launch would meet; nothing is written.")},
+        response_headers=RESPONSE_HEADERS,
+    )
     async def launch_run(
-        self, caller: TheCaller, once: TheOnce, ref: FromPath[str], data: JSONBody[NewRun | None] = None
+        self,
+        caller: TheCaller,
+        once: TheOnce,
+        ref: FromPath[str],
+        data: JSONBody[NewRun | None] = None,
+        dry_run: Annotated[bool, QueryParameter(description="Only say what a launch would meet.")] = False,  # noqa: FBT002 - a query parameter
     ) -> Response[RunDetail]:
-        """Queue a training; without a body it uses the project's own dataset, config and defaults."""
+        """Queue a training; without a body it uses the project's own dataset, config and defaults. What is wrong keeps it back: 400."""
+        if dry_run:
+            return Response(cast("Any", await preflight(caller, ref, data or NewRun())), status_code=HTTP_200_OK)
         if earlier := await once.earlier():
             return earlier.response()
         asked = data or NewRun()
-        recipe = await caller.world.library.recipe(ref, asked)
+        recipe = await caller.world.library.recipe(ref, asked, caller.language)
         launch = partial(actions.launch, project_ref=ref, asked=asked, recipe=recipe, template=caller.world.settings.start_command)
         return (await once.run(launch, _launched(caller.language), HTTP_201_CREATED)).response()
 
@@ -94,7 +106,7 @@ class RunController(Controller):
         if earlier := await once.earlier():
             return earlier.response()
         asked = data or NewRun()
-        recipe, checkpoint = await caller.world.library.resumed(ref, run, source_artifact_id, asked)
+        recipe, checkpoint = await caller.world.library.resumed(ref, run, source_artifact_id, asked, caller.language)
         template = caller.world.settings.start_command
         resume = partial(actions.launch, project_ref=ref, asked=asked, recipe=recipe, template=template, resumed_from=checkpoint)
         return (await once.run(resume, _launched(caller.language), HTTP_201_CREATED)).response()

@@ -15,6 +15,7 @@ from infra.db import url as database_url
 from infra.db.database import Database, open_database
 from infra.db.transaction import Aftermath
 from infra.deid.engine import Engine
+from infra.files.inspector import Inspector
 from infra.files.library import Library
 from infra.files.store import FileStore
 from infra.queue.bell import Bell
@@ -34,6 +35,7 @@ class World(Struct, frozen=True, kw_only=True):
     db: Database
     news: News
     store: FileStore
+    inspector: Inspector
     library: Library
     bell: Bell
     deid: Engine
@@ -81,9 +83,12 @@ async def open_world(settings: Settings, who: str = LOCAL, *, patience: float) -
     db = await open_database(url, Principal(name=who), aftercare, patience=patience)
     news.start()
     placing = asyncio.create_task(aftercare.keep_placing(db.acting("placement")))
+    inspector = Inspector(db.acting("inspector"), store, settings)
+    library = Library(db, store, inspector, settings)
     try:
-        yield World(settings=settings, db=db, news=news, store=store, library=Library(db, store, settings), bell=bell, deid=deid)
+        yield World(settings=settings, db=db, news=news, store=store, inspector=inspector, library=library, bell=bell, deid=deid)
     finally:
+        await inspector.close()
         placing.cancel()
         await asyncio.gather(placing, return_exceptions=True)
         await bell.close()

@@ -19,6 +19,15 @@ HOST = HostName("gpu-1")
 TEMPLATE = "bash run_train_full_sft.sh <training_yaml>"
 
 
+SAMPLES = {
+    "sft": b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n',
+    "rl": b'{"prompt": "p", "chosen": "a", "rejected": "b"}\n',
+    "lora": b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rank": 8}\n',
+    "pretrain": b'{"text": "t"}\n',
+}
+"""A sound data line of each task."""
+
+
 def a_project(name: str = "p", **facts: Any) -> Project:
     given: dict[str, Any] = {
         "id": ProjectId(new_id("proj_")),

@@ -168,6 +168,16 @@ class Client:
         """Start a run: name, model, dataset, hyperparameters, resources, priority, labels; nothing is required."""
         return self._once(_path("projects", project, "runs"), json=body)
 
+    def check(self, project: str, **body: Any) -> Json:  # noqa: ANN401 - the API's fields
+        """Say what a launch with this body would meet: problems, warnings, the effective config, estimates; nothing is written."""
+        found: Json = self.call("POST", _path("projects", project, "runs"), params={"dry_run": "true"}, json=body)
+        return found
+
+    def report(self, dataset: str, **wanted: str | int) -> Json:
+        """Return what an inspection of a dataset's file found; `wanted` may hold file, task_type and max_seq_length."""
+        found: Json = self.call("GET", _path("v1", "datasets", dataset, "report"), params=wanted)
+        return found
+
     def cancel(self, project: str, run: str, *, force: bool = False) -> Run:
         """Stop a run and keep its newest complete checkpoint; `cancelled` when it has ended within ten seconds, else `cancelling`."""
         path = _path("projects", project, "runs", run, "cancel")

@@ -143,6 +143,37 @@ def run(found: Run) -> Table:
     return _fields({name: value for name, value in fields.items() if value not in (None, "", [])})
 
 
+def preflight(found: Json) -> Table:
+    """What a launch would meet: each problem with its place and its fix, then what the training would take."""
+    grid = Table.grid()
+    grid.add_column(overflow="fold")
+    for mark, style, problems in (("✗", "red", found["problems"]), ("!", "yellow", found["warnings"])):
+        for each in problems:
+            place = f"{each['where']}: " if each["where"] else ""
+            often = f" (×{each['count']:,})" if each["count"] > 1 else ""
+            grid.add_row(Text(f"{mark} {place}{each['message']}{often}", style=style))
+            grid.add_row(Text(f"    → {each['fix']}"))
+    for line in _reckoned(found):
+        grid.add_row(Text(line, style="dim"))
+    wrong, odd = (len(found[name]) for name in ("problems", "warnings"))
+    verdict = Text("✓ ready to launch", style="green") if found["ok"] else Text(f"✗ {wrong} problem{'s' * (wrong != 1)}", style="bold red")
+    grid.add_row(verdict + Text(f", {odd} warning{'s' * (odd != 1)}" if odd else ""))
+    return grid
+
+
+def _reckoned(found: Json) -> list[str]:
+    """Lines about the data and the estimates, as far as they are known."""
+    lines = [f"{path}: {each['sound']:,} of {each['samples']:,} samples are sound" for path, each in found["data"].items()]
+    estimates = found["estimates"] or {}
+    if steps := estimates.get("steps"):
+        total = f", {steps['total']:,} in all" if steps["total"] else ""
+        lines.append(f"steps: about {steps['per_epoch']:,} per epoch{total}")
+    for name, title in (("gpu_memory", "memory per GPU"), ("checkpoints", "checkpoints")):
+        if amount := estimates.get(name):
+            lines.append(f"{title}: about {size(amount['bytes'])} (estimate: {amount['formula']})")
+    return lines
+
+
 def metrics(found: Iterable[Metric]) -> Table:
     """Metrics, one name per line: where it began, where it stands, and its curve."""
     history: dict[str, list[Metric]] = {}

@@ -6,9 +6,9 @@ while that is unique. `<dataset>@<version>` is the dataset as it was.
 
 from msgspec import Struct
 
-from domain.datasets.actions import Tx
+from domain.datasets.actions import Tx, files
 from domain.datasets.dataset import FOLDER, Dataset, Upload, versioned
-from domain.errors import Flaw, Invalid
+from domain.errors import Flaw, Invalid, NotFound
 
 
 class Named(Struct, frozen=True):
@@ -40,6 +40,19 @@ def resolve(tx: Tx, ref: str) -> Named | None:
     if found and found[0].upload.gone:
         raise Invalid(found[0].upload.gone, [Flaw("dataset", found[0].upload.gone)])
     return found[0] if found else None
+
+
+def one_file(tx: Tx, ref: str, name: str | None) -> tuple[Dataset, Upload]:
+    """Return a dataset and the file of it that is meant: the named one, or the only one; Invalid, naming them, where there are several."""
+    dataset, uploads = files(tx, ref)
+    found = [each for each in uploads if name in (None, each.name)]
+    if not found:
+        message = f"dataset {dataset.name} has no file {name}" if name else f"dataset {dataset.name} has no file yet; upload one first"
+        raise NotFound(message, dataset=dataset.id)
+    if len(found) > 1:
+        message = f"dataset {dataset.name} has {len(found)} files; say which with ?file=: {', '.join(each.name for each in found)}"
+        raise Invalid(message, [Flaw("file", message)], candidates=[each.name for each in found])
+    return dataset, found[0]
 
 
 def _files(tx: Tx, name: str) -> list[Named]:

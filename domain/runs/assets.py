@@ -46,8 +46,13 @@ def uploaded(tx: Tx, project_ref: str, asked: NewRun) -> Uploaded:
         dataset_ref=dataset_ref,
         dataset=_dataset(tx, dataset_ref) if dataset_ref else None,
         config_ref=config_ref,
-        config=FoundConfig(values=config.values) if config else None,
+        config=FoundConfig(values=config.values, sha256=config.sha256) if config else None,
     )
+
+
+def is_uploaded(tx: Tx, path: str) -> bool:
+    """Whether a path that a config names is that of an uploaded file."""
+    return train_configs.resolve(tx, path) is not None or resolve(tx, path) is not None
 
 
 class Source(Struct, frozen=True, kw_only=True):

@@ -38,6 +38,8 @@ class FoundConfig(Struct, frozen=True, kw_only=True):
     """The YAML that a project's `training_yaml_name` turned out to mean, read."""
 
     values: dict[str, Any]
+    sha256: str | None = None
+    """Of the uploaded text; None for a file laid there by hand."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,9 @@ MARKS = ("rank", "target_modules")
 class Lora:
     """The kind `lora`."""
 
+    metrics = ("train/loss", "eval/loss", "weight norms")
+    artifacts = ("adapter_config.json", "adapter_model.safetensors", "checkpoint-N/")
+
     _chat = Sft()
 
     def line_type(self, extras: tuple[str, ...]) -> type[Struct]:

@@ -18,6 +18,9 @@ class Line(Struct, gc=False):
 class Pretrain:
     """The kind `pretrain`."""
 
+    metrics = ("train/loss", "tokens/s", "train/grad_norm")
+    artifacts = ("step-N/", "model_final/", "tokenizer files")
+
     def line_type(self, extras: tuple[str, ...]) -> type[Struct]:
         """Return the type that reads a plain line with these further fields."""
         return with_extras(Line, extras)

@@ -24,6 +24,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     """Which rule, where, and what of the place the sentence tells."""
 
     rule: Rule
+    file: str = ""
+    """The data file or config, where several may be meant."""
     line: int | None = None
     """From 1; None where the matter is the whole file, or a config's value whose line is not known."""
     column: int | None = None
@@ -31,14 +33,16 @@ class Problem(Struct, frozen=True, kw_only=True):
     place: str = ""
     """Inside the sample or config, such as `messages[1].content`."""
     facts: dict[str, str] = {}
+    count: int = 1
+    """How many places broke the rule, where this one stands for them."""
 
     def where(self, language: str) -> str:
         """Say where; empty for the file as a whole."""
         if language == "en":
-            parts = [self.line and f"line {self.line:,}", self.column and f"column {self.column:,}", self.place]
+            parts = [self.file, self.line and f"line {self.line:,}", self.column and f"column {self.column:,}", self.place]
             return ", ".join(part for part in parts if part)
         line, column = (f"第 {self.line} 行" if self.line else ""), (f"第 {self.column} 列" if self.column else "")
-        parts = [line + column, self.place]
+        parts = [self.file, line + column, self.place]
         return "，".join(part for part in parts if part)
 
     def message(self, language: str) -> str:
@@ -53,8 +57,10 @@ class Problem(Struct, frozen=True, kw_only=True):
         """Say all of it: where, what, and how to mend it."""
         where = self.where(language)
         if language == "en":
-            return f"{where + ': ' if where else ''}{self.message('en')}; {self.fix('en')}"
-        return f"{where + '：' if where else ''}{self.message('zh')}；{self.fix('zh')}"
+            others = f" (and {self.count - 1:,} more like it)" if self.count > 1 else ""
+            return f"{where + ': ' if where else ''}{self.message('en')}{others}; {self.fix('en')}"
+        others = f"（同类问题共 {self.count:,} 处）" if self.count > 1 else ""
+        return f"{where + '：' if where else ''}{self.message('zh')}{others}；{self.fix('zh')}"
 
 
 def shown(value: object) -> str:

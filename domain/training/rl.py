@@ -33,6 +33,9 @@ class Line(Struct, gc=False):
 class Rl:
     """The kind `rl`."""
 
+    metrics = ("reward/mean", "kl_divergence", "episode_length")
+    artifacts = ("model_final/", "checkpoint-N/", "tokenizer files")
+
     def line_type(self, extras: tuple[str, ...]) -> type[Struct]:
         """Return the type that reads a plain line with these further fields."""
         return with_extras(Line, extras)

@@ -379,3 +379,191 @@ class Rule(StrEnum):
         "`target_modules` is {found}, but {before} on line {first}; one file trains one adapter",
         "use the same `target_modules`, or split the file by them",
     )
+
+    # The config.
+    missing_model = (
+        "missing_model",
+        E,
+        "训练配置没有写模型（`{key}`）",
+        "在 YAML 中写明 `{key}`，或在项目的 `base_model`、请求的 `model` 中给出",
+        "the training config names no model (`{key}`)",
+        "write `{key}` in the YAML, or give the project a `base_model`, or the request a `model`",
+    )
+    model_unsaid = (
+        "model_unsaid",
+        W,
+        "没有说明训练哪个模型（`{key}`），由启动脚本决定",
+        "在项目的 `base_model` 或请求的 `model` 中给出",
+        "nothing says which model to train (`{key}`); the start script decides",
+        "give the project a `base_model`, or the request a `model`",
+    )
+    missing_keys = (
+        "missing_keys",
+        W,
+        "训练配置没有写 {keys}，训练程序会用它自己的默认值",
+        "若结果要能复现，请写明",
+        "the training config leaves out {keys}, so the trainer takes its own defaults",
+        "write them down if the result is to be repeatable",
+    )
+    not_a_number = (
+        "not_a_number",
+        E,
+        "`{key}` 应为数值，实为 {found}",
+        "写成不加引号的数字，例如 `{key}: {example}`",
+        "`{key}` must be a number, not {found}",
+        "write a number without quotes, such as `{key}: {example}`",
+    )
+    not_whole = (
+        "not_whole",
+        E,
+        "`{key}` 应为整数，实为 {found}",
+        "写成整数，例如 `{key}: {example}`",
+        "`{key}` must be a whole number, not {found}",
+        "write a whole number, such as `{key}: {example}`",
+    )
+    out_of_range = (
+        "out_of_range",
+        E,
+        "`{key}` 为 {found}，应当{range_zh}",
+        "改到范围之内，例如 `{key}: {example}`",
+        "`{key}` is {found}; it must be {range_en}",
+        "keep it within that, such as `{key}: {example}`",
+    )
+    not_boolean = (
+        "not_boolean",
+        E,
+        "`{key}` 应为 true 或 false，实为 {found}",
+        "写成 `{key}: true` 或 `{key}: false`（YAML 1.2 中 yes、on 只是文本）",
+        "`{key}` must be true or false, not {found}",
+        "write `{key}: true` or `{key}: false` (in YAML 1.2, yes and on are mere texts)",
+    )
+    not_a_text = (
+        "not_a_text",
+        E,
+        "`{key}` 应为文本，实为 {found}",
+        "写成文本，例如 `{key}: {example}`",
+        "`{key}` must be a text, not {found}",
+        "write a text, such as `{key}: {example}`",
+    )
+    not_names = (
+        "not_names",
+        E,
+        "`{key}` 应为名字的列表，实为 {found}",
+        "写成 `{key}: [q_proj, v_proj]`",
+        "`{key}` must be a list of names, not {found}",
+        "write `{key}: [q_proj, v_proj]`",
+    )
+    unknown_choice = (
+        "unknown_choice",
+        W,
+        "`{key}` 的值 {found} 不是常见的 {known}",
+        "请核对拼写；训练程序若认识它，可以忽略",
+        "`{key}` is {found}, which is none of the usual {known}",
+        "look at the spelling; never mind if your trainer knows it",
+    )
+    likely_typo = (
+        "likely_typo",
+        W,
+        "键 `{key}` 不认识，是不是想写 `{meant}`？",
+        "若是笔误，改成 `{meant}`；训练程序自有的键可以保留",
+        "the key `{key}` is unknown; is `{meant}` meant?",
+        "write `{meant}` if so; a key of your own trainer may stay",
+    )
+    bad_url = (
+        "bad_url",
+        E,
+        "`{key}` 不是可用的网址：{found}",
+        "写成 `http://主机:端口/路径`，或本地路径、模型名",
+        "`{key}` is no usable URL: {found}",
+        "write `http://host:port/path`, or a local path, or a model's name",
+    )
+    path_missing = (
+        "path_missing",
+        W,
+        "`{key}` 指向 {path}，上传的文件和训练目录里都没有",
+        "把它放到训练目录下的 {path}；若它只在训练容器里，可以忽略",
+        "`{key}` names {path}, which is neither uploaded nor in the training directory",
+        "lay it there as {path}; never mind if it is only in the training container",
+    )
+    batch_mismatch = (
+        "batch_mismatch",
+        E,
+        "`global_batch_size` 为 {whole}，不等于每卡 {each} × 数据并行 {ways}{steps}",
+        "改为 {product}，或调整每卡批量、GPU 数",
+        "`global_batch_size` is {whole}, which is not {each} per device × {ways} in data parallel{steps}",
+        "write {product}, or change the batch per device or the number of GPUs",
+    )
+    batch_accumulates = (
+        "batch_accumulates",
+        W,
+        "`global_batch_size` 为 {whole}，是每卡 {each} × 数据并行 {ways} 的 {steps} 倍，训练程序须累积 {steps} 步",
+        "若非有意，改为 {product}；否则写明 `gradient_accumulation_steps: {steps}`",
+        "`global_batch_size` is {whole}, {steps} times {each} per device × {ways} in data parallel: trainers must accumulate {steps} steps",
+        "write {product} if that is not meant, else say `gradient_accumulation_steps: {steps}`",
+    )
+
+    # The launch.
+    not_launchable = (
+        "not_launchable",
+        E,
+        "{reason}",
+        "请按提示补齐，再提交",
+        "{reason}",
+        "mend that, then ask again",
+    )
+    partly_judged = (
+        "partly_judged",
+        W,
+        "文件太大，只检查了前 {bytes} 字节",
+        "上传为数据集即可得到完整报告",
+        "the file is so large that only its first {bytes} bytes were judged",
+        "upload it as a dataset for a whole report",
+    )
+    over_long = (
+        "over_long",
+        W,
+        "约 {share} 的样本超过 `{key}` = {limit} 个 token（估算），超出部分会被截断",
+        "调大 `{key}`，或拆分长样本（最长的在第 {line} 行）",
+        "about {share} of the samples are longer than `{key}` = {limit} tokens (an estimate), and what is beyond is cut off",
+        "raise `{key}`, or split the long samples (the longest is on line {line})",
+    )
+    few_samples = (
+        "few_samples",
+        W,
+        "只有 {samples} 个可用样本，不够一批 {batch} 个",
+        "减小批量，或补充数据",
+        "there are {samples} usable samples, fewer than the {batch} of one batch",
+        "make the batch smaller, or add data",
+    )
+    marks_override = (
+        "marks_override",
+        W,
+        "样本里的 `{field}` 是 {found}，配置里的 `{key}` 是 {said}；以样本为准",
+        "让两者一致",
+        "the samples say `{field}` {found}, the config says `{key}` {said}; the samples prevail",
+        "make the two agree",
+    )
+    no_disk = (
+        "no_disk",
+        W,
+        "检查点估计要占 {needed}，训练目录只剩 {free}（{formula}）",
+        "腾出空间，或减小 `save_total_limit`",
+        "the checkpoints may take {needed}, and the training directory has {free} left ({formula})",
+        "free some space, or lower `save_total_limit`",
+    )
+    no_memory = (
+        "no_memory",
+        W,
+        "每卡显存估计要 {needed}，最大的 GPU 只有 {largest}（{formula}）",
+        "减小批量或序列长度，改用 LoRA 或更多 GPU 并切分权重",
+        "each GPU may need {needed}, and the largest has {largest} ({formula})",
+        "lower the batch or the sequence length, or use LoRA, or shard over more GPUs",
+    )
+    no_host = (
+        "no_host",
+        W,
+        "目前没有主机能运行它：{reason_zh}",
+        "可以提交，任务会排队等到有这样的主机",
+        "no host could run it now: {reason_en}",
+        "it may be launched, and waits until there is such a host",
+    )

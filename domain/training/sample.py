@@ -48,7 +48,17 @@ class Sifted(Struct):
 
 
 class Kind(Protocol):
-    """One kind of sample."""
+    """One kind of sample, and what a training on it gives."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What its trainers report, by the documented names."""
+        ...
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """What they leave in the output directory."""
+        ...
 
     def line_type(self, extras: tuple[str, ...]) -> type[Struct]:
         """Return the type that reads a plain line with these further fields."""

@@ -35,6 +35,9 @@ class Line(Struct, gc=False):
 class Sft:
     """The kind `sft`."""
 
+    metrics = ("train/loss", "eval/loss", "eval/rougeL")
+    artifacts = ("model_final/", "checkpoint-N/", "tokenizer files")
+
     def line_type(self, extras: tuple[str, ...]) -> type[Struct]:
         """Return the type that reads a plain line with these further fields."""
         return with_extras(Line, extras)

@@ -14,6 +14,7 @@ from domain.projects.project import Project, ProjectSummary, ProjectVersion
 from domain.runs.artifact import Artifact
 from domain.runs.run import Metric, Run, RunSummary
 from domain.train_configs.train_config import TrainConfig
+from domain.training.report import Inspected
 from infra.db.structs import stored
 
 _USABLE = text("removed_in IS NULL")
@@ -49,6 +50,7 @@ TRAIN_CONFIGS = stored(
     Index("uq_train_configs_version", "filename", "version", unique=True),
     Index("uq_train_configs_current", "current", unique=True, sqlite_where=_CURRENT, postgresql_where=_CURRENT),
 )
+REPORTS = stored("reports", Inspected, ("content", "task_type", "rules"))
 HOSTS = stored("hosts", Host, ("id",))
 GPUS = stored("gpus", Gpu, ("host", "number"), Index("ix_gpus_holder", "holder"))
 PROCESSES = stored(

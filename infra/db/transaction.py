@@ -17,6 +17,7 @@ from infra.db.hosts import HostRows
 from infra.db.logs import LogRows
 from infra.db.processes import ProcessRows
 from infra.db.projects import ProjectRows
+from infra.db.reports import ReportRows
 from infra.db.runs import ArtifactRows, MetricRows, RunRows
 from infra.db.train_configs import TrainConfigRows
 
@@ -80,6 +81,11 @@ class Tx:
     def train_configs(self) -> TrainConfigRows:
         """The uploaded configs."""
         return TrainConfigRows(self.connection)
+
+    @property
+    def reports(self) -> ReportRows:
+        """The reports on data files."""
+        return ReportRows(self.connection)
 
     @property
     def hosts(self) -> HostRows:

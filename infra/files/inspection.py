@@ -61,6 +61,11 @@ def inspect(file: IO[bytes], name: str, task: TaskType | None, *, limit: int | N
     return judge.tally.report(task, read=source.read, lines=judge.line, complete=source.complete, seconds=time.monotonic() - began)
 
 
+def guess(file: IO[bytes], name: str) -> TaskType:
+    """Tell from the first samples what a file is for; `sft` where they do not tell."""
+    return _guess(_Source(file, None).peek(), name)
+
+
 def _run(source: "_Source", judge: "_Judge") -> None:
     try:
         for block in source.blocks():

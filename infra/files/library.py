@@ -8,30 +8,47 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from domain.errors import Flaw, Invalid
+from domain.errors import Flaw, Invalid, Unavailable
 from domain.files import Kept, Pinned
 from domain.ids import ArtifactId
-from domain.runs.assets import source, uploaded
+from domain.runs.assets import is_uploaded, source, uploaded
+from domain.runs.preflight import Preflight, of_both, of_config, of_data, task_of
 from domain.runs.recipe import FoundConfig, FoundDataset, Recipe, again, freeze
 from domain.runs.run import NewRun
+from domain.training.paths import relative_paths
+from domain.training.problem import Problem, errors, shown
+from domain.training.report import Report
+from domain.training.rule import Rule
 from infra.db.database import Database
 from infra.files import yaml_text
-from infra.files.beneath import open_beneath
+from infra.files.beneath import open_beneath, relative
 from infra.files.folder import folder_id
+from infra.files.inspector import Inspector, Subject
 from infra.files.store import FileStore
 from infra.settings import Settings
+
+WAIT_SECONDS = 10.0
+"""A launch waits so long for data that is being judged, within what clients wait for an answer."""
 
 
 class Library:
     """Uploaded files and the operator's own."""
 
-    def __init__(self, db: Database, store: FileStore, settings: Settings) -> None:
+    def __init__(self, db: Database, store: FileStore, inspector: Inspector, settings: Settings) -> None:
         self._db = db
         self._store = store
+        self._inspector = inspector
         self._settings = settings
 
-    async def recipe(self, project_ref: str, asked: NewRun) -> Recipe:
-        """Find all that a run needs and freeze it; Invalid naming everything that is missing or wrong."""
+    async def recipe(self, project_ref: str, asked: NewRun, language: str = "en") -> Recipe:
+        """Find all that a run needs, judge it, and freeze it; Invalid naming everything that is missing or wrong.
+
+        Unavailable while the data is still being judged: the same request may be repeated.
+        """
+        return (await self.preflight(project_ref, asked)).required(language)
+
+    async def preflight(self, project_ref: str, asked: NewRun, *, gpus: int | None = None) -> Preflight:
+        """Find all that a run needs and judge it; `gpus` are those it will get, where that is known."""
         found = await self._db.read(uploaded, project_ref, asked)
         dataset = found.dataset
         if dataset is None and found.dataset_ref:
@@ -39,17 +56,83 @@ class Library:
         config = found.config
         if config is None and found.config_ref:
             config = await asyncio.to_thread(self._config_on_disk, found.config_ref)
-        recipe = freeze(found.project, asked, dataset, config)
-        return replace(recipe, folder=await asyncio.to_thread(self._folder_for, recipe))
+        recipe, flaws = None, list[Flaw]()
+        try:
+            recipe = freeze(found.project, asked, dataset, config)
+        except Invalid as refusal:
+            flaws = refusal.flaws
+        if recipe is None:
+            return Preflight(project=found.project, recipe=None, flaws=flaws, problems=[], reports={})
+        recipe = replace(recipe, folder=await asyncio.to_thread(self._folder_for, recipe))
+        count = asked.resources.gpu_count if gpus is None else gpus
+        problems = of_config(recipe, count or 1, written=config is not None) + await self._of_paths(recipe)
+        if problems:
+            lines = await asyncio.to_thread(self._places, found.config_ref, config) if config and found.config_ref else {}
+            problems = [_placed(each, found.config_ref or "", config, asked, lines) for each in problems]
+        reports = await self._reports(recipe, recipe.inputs)
+        problems += [problem for path, report in reports.items() for problem in of_data(path, report)]
+        problems += of_both(recipe, reports)
+        return Preflight(project=found.project, recipe=recipe, flaws=[], problems=problems, reports=reports)
 
-    async def resumed(self, project_ref: str, run_ref: str, artifact_id: str, asked: NewRun) -> tuple[Recipe, ArtifactId]:
-        """Find the checkpoint that a resume names, and freeze what goes on from it; Invalid or NotFound when it cannot."""
+    async def resumed(
+        self, project_ref: str, run_ref: str, artifact_id: str, asked: NewRun, language: str = "en"
+    ) -> tuple[Recipe, ArtifactId]:
+        """Find the checkpoint that a resume names, and freeze what goes on from it; Invalid or NotFound when it cannot.
+
+        Data that the run was trained on already is not judged again.
+        """
         found = await self._db.read(source, project_ref, run_ref, artifact_id, asked)
         dataset = found.dataset
         if dataset is None and asked.dataset:
             dataset = await asyncio.to_thread(self._dataset_on_disk, asked.dataset)
         recipe = again(found.run, asked, dataset, found.checkpoint.relative_path)
+        problems = of_config(recipe, asked.resources.gpu_count or 1, written=False)
+        reports = await self._reports(recipe, recipe.inputs if dataset else {})
+        problems += [problem for path, report in reports.items() for problem in of_data(path, report)]
+        if wrong := errors(problems):
+            flaws = [Flaw(each.place or "dataset", each.sentence(language)) for each in wrong]
+            raise Invalid("the run cannot be resumed as asked: " + "; ".join(flaw.message for flaw in flaws), flaws)
         return replace(recipe, folder=found.folder), found.checkpoint.id
+
+    async def _reports(self, recipe: Recipe, inputs: dict[str, Pinned]) -> dict[str, Report]:
+        """Return the reports on these files, waiting for those that are being made."""
+        reports = {}
+        for path, pinned in inputs.items():
+            report = await self._inspector.report(Subject.of(pinned), task_of(recipe), WAIT_SECONDS)
+            if report is None:
+                raise Unavailable(f"the data file {path} is still being inspected; ask again in a moment", dataset=path)
+            reports[path] = report
+        return reports
+
+    async def _of_paths(self, recipe: Recipe) -> list[Problem]:
+        """Look up what else the config names, in the same places as its data."""
+        problems = []
+        for key, path in relative_paths(recipe.config):
+            if not await asyncio.to_thread(self._is_there, path) and not await self._is_uploaded(path):
+                problems.append(Problem(rule=Rule.path_missing, place=key, facts={"key": key, "path": shown(path)}))
+        return problems
+
+    async def _is_uploaded(self, path: str) -> bool:
+        try:
+            return await self._db.read(is_uploaded, path)
+        except Invalid:  # several are meant, so there are some
+            return True
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            return (self._store.root / relative(path)).exists()
+        except (Invalid, OSError):
+            return False
+
+    def _places(self, config_ref: str, config: FoundConfig) -> dict[str, tuple[int, int]]:
+        """Where each key's value stands in the YAML; nothing where its text is not to be had."""
+        try:
+            if config.sha256:
+                name = PurePosixPath(config_ref).name
+                return yaml_text.places(self._store.path_of(config.sha256, name).read_bytes())
+            return yaml_text.places(_content(self._store.root, config_ref))
+        except (OSError, Invalid):
+            return {}
 
     async def yaml_values(self, kept: Kept) -> dict[str, Any]:
         """Read an uploaded YAML; Invalid, with line and fix, when it cannot be read safely."""
@@ -79,6 +162,17 @@ class Library:
             message = f"training config {path} is larger than MAX_YAML_BYTES ({limit})"
             raise Invalid(message)
         return FoundConfig(values=_values(_content(self._store.root, path), limit))
+
+
+def _placed(problem: Problem, config_ref: str, config: FoundConfig | None, asked: NewRun, lines: dict[str, tuple[int, int]]) -> Problem:
+    """Say where the value comes from: the request, the YAML with its line, or the project's defaults."""
+    key = problem.place
+    if key in asked.hyperparameters:
+        return replace(problem, place=f"hyperparameters.{key}")
+    if config is not None and (not key or key in config.values):
+        line, column = lines.get(key, (None, None))
+        return replace(problem, file=config_ref, line=line, column=column)
+    return problem
 
 
 def _values(content: bytes, limit: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U0
 """What YAML does not print, and the byte order mark, which nobody sees inside a text."""
 _DIRECTIVE = re.compile("(?:^|[\r\n\x85\u2028\u2029])%")
 """A megabyte of %TAG lines keeps libyaml busy for ten seconds before its first event, so this is looked for first."""
+_TOP_LEVEL_KEY = re.compile(r"""(["']?)([^\s"'#:{}\[\],&*!|>%@`-][^"':]*?)\1[ \t]*:[ \t]*""")
 _CORE = "tag:yaml.org,2002:"
 _TAGS: dict[type, str] = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
 
@@ -46,6 +47,15 @@ def read(data: bytes, *, limit_bytes: int) -> dict[str, Any]:
 def write(config: dict[str, Any]) -> str:
     """Return YAML text, keys in their order, that this reader and a YAML 1.1 reader such as PyYAML both read back as `config`."""
     return _block(config, "") if config else "{}\n"
+
+
+def places(data: bytes) -> dict[str, tuple[int, int]]:
+    """Return line and column (from 1) of the values of top-level keys that stand at the beginning of a line."""
+    found = {}
+    for number, line in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), start=1):
+        if key := _TOP_LEVEL_KEY.match(line):
+            found[key[2]] = (number, key.end() + 1)
+    return found
 
 
 def _text(data: bytes) -> str:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from infra.settings import Settings
 from tests.conftest import serving
+from tests.things import SAMPLES
 
 UUID = "93f22d88-9d39-4f71-a3b1-0f41d396a4f7"
 
@@ -232,8 +233,8 @@ async def test_a_dataset_is_deleted_once_nothing_uses_it(api: httpx.AsyncClient)
 
 async def test_a_run_by_alias_names_the_file_and_the_version_it_froze(api: httpx.AsyncClient) -> None:
     await created(api, "d", task_type="sft")
-    await put(api, "d", b'{"text": 1}\n')
-    await api.put("/v1/datasets/d/files?replace=true", files={"file": ("train.jsonl", b'{"text": 2}\n')})
+    await put(api, "d", SAMPLES["sft"])
+    await api.put("/v1/datasets/d/files?replace=true", files={"file": ("train.jsonl", SAMPLES["sft"] * 2)})
     await api.post("/projects", json={"name": "p", "dataset_name": "datasets/d"})
 
     now = await api.post("/projects/p/runs")

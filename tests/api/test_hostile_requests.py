@@ -13,6 +13,7 @@ import pytest_asyncio
 from api.body import DEEPEST, LARGEST_BODY, MOST_FLAWS
 from infra.settings import load
 from tests.conftest import serving
+from tests.things import SAMPLES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 JSON = {"Content-Type": "application/json"}
@@ -35,7 +36,7 @@ def environment(folder: Path, database_url: str) -> dict[str, str]:
 
 async def furnish(client: httpx.AsyncClient) -> None:
     await client.post("/v1/datasets", json={"name": "d", "task_type": "sft"})
-    await client.put("/v1/datasets/d/files", files={"file": ("a.jsonl", b"{}\n")})
+    await client.put("/v1/datasets/d/files", files={"file": ("a.jsonl", SAMPLES["sft"])})
     await client.post("/projects", json={"name": "p", "dataset_name": "datasets/d/a.jsonl"})
     await client.post("/projects/p/runs", json={"name": "r"})
 

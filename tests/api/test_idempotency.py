@@ -13,7 +13,7 @@ from domain.runs.artifact import ArtifactType
 from infra.settings import Settings, load
 from tests.api.test_launch import furnish
 from tests.contracts.databases import keep, opened
-from tests.things import a_run, an_artifact
+from tests.things import SAMPLES, a_run, an_artifact
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_an_answer_with_a_key_is_the_same_as_without(api: httpx.AsyncClien
 async def test_what_became_of_the_run_and_its_files_does_not_change_the_answer(api: httpx.AsyncClient, settings: Settings) -> None:
     await furnish(api)
     by_hand = Path(settings.training_path) / "b.jsonl"
-    by_hand.write_bytes(b"{}\n")
+    by_hand.write_bytes(SAMPLES["sft"])
     body = {"dataset": "b.jsonl", "hyperparameters": {"x": 1}}
     await api.patch("/projects/p", json={"task_type": "sft"})
     first = await api.post("/projects/p/runs", json=body, headers=keyed("k"))

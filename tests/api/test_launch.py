@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from infra.settings import Settings
+from tests.things import SAMPLES
 
 YAML = b"task_type: sft\nmodel_name: qwen-7b\ndataset: datasets/d/a.jsonl\nper_device_train_batch_size: 4\nlearning_rate: 2e-5\n"
 
@@ -13,7 +14,7 @@ YAML = b"task_type: sft\nmodel_name: qwen-7b\ndataset: datasets/d/a.jsonl\nper_d
 async def furnish(api: httpx.AsyncClient, task_type: str | None = "sft", **project: Any) -> str:
     """A dataset `d` with a file, and a project `p` that uses it; the dataset's id."""
     dataset = await api.post("/v1/datasets", json={"name": "d", "task_type": task_type})
-    await api.put("/v1/datasets/d/files", files={"file": ("a.jsonl", b"{}\n")})
+    await api.put("/v1/datasets/d/files", files={"file": ("a.jsonl", SAMPLES["sft"])})
     created = await api.post("/projects", json={"name": "p", "dataset_name": "datasets/d/a.jsonl"} | project)
     assert 201 == created.status_code, created.text
     ref: str = dataset.json()["id"]
@@ -140,12 +141,13 @@ async def test_the_usual_words_become_those_of_the_task_type(api: httpx.AsyncCli
     await furnish(api, task_type=None)
     hyperparameters = {"batch_size": 32, "num_epochs": 3, "learning_rate": 2e-5}
     for task_type, (model, batch_size) in WORDS.items():
+        await api.put("/v1/datasets/d/files", files={"file": (f"{task_type}.jsonl", SAMPLES[task_type])})
         await api.patch("/projects/p", json={"task_type": task_type})
 
-        run = await launched(api, model="qwen", hyperparameters=hyperparameters)
+        run = await launched(api, model="qwen", hyperparameters=hyperparameters, dataset=f"datasets/d/{task_type}.jsonl")
 
         expected = {model: "qwen", batch_size: 32, "num_train_epochs": 3, "learning_rate": 2e-5}
-        assert expected | {"task_type": task_type, "dataset": "datasets/d/a.jsonl"} == run["config"]
+        assert expected | {"task_type": task_type, "dataset": f"datasets/d/{task_type}.jsonl"} == run["config"]
         assert ("qwen", hyperparameters) == (run["model"], run["hyperparameters"])
 
 
@@ -162,7 +164,7 @@ async def test_a_dataset_goes_by_its_id_its_name_or_a_path(api: httpx.AsyncClien
     dataset = await furnish(api)
     by_hand = Path(settings.training_path) / "data" / "b.jsonl"
     by_hand.parent.mkdir()
-    by_hand.write_bytes(b"{}\n{}\n")
+    by_hand.write_bytes(SAMPLES["sft"] * 2)
     await api.patch("/projects/p", json={"task_type": "sft"})
 
     inputs = {}
@@ -171,12 +173,13 @@ async def test_a_dataset_goes_by_its_id_its_name_or_a_path(api: httpx.AsyncClien
         inputs[ref] = {path: pinned["size_bytes"] for path, pinned in run["inputs"].items()}
         assert run["dataset"] == run["config"]["dataset"]
 
+    size = len(SAMPLES["sft"])
     assert {
-        dataset: {"datasets/d/a.jsonl": 3},
-        "d": {"datasets/d/a.jsonl": 3},
-        "datasets/d/a.jsonl": {"datasets/d/a.jsonl": 3},
-        "datasets/a.jsonl": {"datasets/a.jsonl": 3},
-        "data/b.jsonl": {"data/b.jsonl": 6},
+        dataset: {"datasets/d/a.jsonl": size},
+        "d": {"datasets/d/a.jsonl": size},
+        "datasets/d/a.jsonl": {"datasets/d/a.jsonl": size},
+        "datasets/a.jsonl": {"datasets/a.jsonl": size},
+        "data/b.jsonl": {"data/b.jsonl": 2 * size},
     } == inputs
 
 

@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 import httpx
 
+from tests.things import SAMPLES
+
 FIELDS = {
     "id",
     "name",
@@ -167,7 +169,7 @@ async def test_every_change_is_a_version_that_says_who_and_what(api: httpx.Async
 
 async def test_an_archived_project_takes_no_run_until_it_is_active_again(api: httpx.AsyncClient) -> None:
     await api.post("/v1/datasets", json={"name": "d", "task_type": "sft"})
-    await api.put("/v1/datasets/d/files", files={"file": ("a.jsonl", b"{}\n")})
+    await api.put("/v1/datasets/d/files", files={"file": ("a.jsonl", SAMPLES["sft"])})
     await created(api, "p", dataset_name="datasets/d/a.jsonl")
     await api.patch("/projects/p", json={"status": "archived"})
 

@@ -5,12 +5,13 @@ from typing import Any
 import httpx
 
 from api.problems import MEDIA_TYPE
+from tests.things import SAMPLES
 
 
 async def furnish(api: httpx.AsyncClient, *runs: str) -> None:
     """A project `p` with runs of these names, all waiting: no worker is there."""
     await api.post("/v1/datasets", json={"name": "d", "task_type": "sft"})
-    await api.put("/v1/datasets/d/files", files={"file": ("a.jsonl", b"{}\n")})
+    await api.put("/v1/datasets/d/files", files={"file": ("a.jsonl", SAMPLES["sft"])})
     await api.post("/projects", json={"name": "p", "dataset_name": "datasets/d/a.jsonl"})
     for name in runs:
         assert 201 == (await api.post("/projects/p/runs", json={"name": name})).status_code

@@ -193,6 +193,23 @@ def test_what_is_refused_is_said_in_a_few_words(tuneyard: Callable[..., Any], ar
     assert "Traceback" not in done.stderr
 
 
+def test_a_check_says_what_a_launch_would_meet_and_launches_nothing(house: House, tuneyard: Callable[..., Any], tmp_path: Path) -> None:
+    data = tmp_path / "broken.jsonl"
+    data.write_text('{"messages": []}\n')
+    before = house.ok("GET", "/projects/项目")["run_count"]
+    tuneyard("datasets", "push", str(data), "--task-type", "sft")
+
+    good, bad = tuneyard("runs", "check", "项目"), tuneyard("runs", "check", "项目", "--dataset", "broken", "--set", "learning_rate=7")
+
+    assert (0, 2) == (good.returncode, bad.returncode)
+    assert "✓ ready to launch" in good.stdout
+    assert "hyperparameters.learning_rate: `learning_rate` is 7; it must be more than 0 and at most 1" in bad.stdout
+    assert "datasets/broken/broken.jsonl, line 1, messages: no message is from the user" in bad.stdout
+    assert "    → give at least one question and one answer" in bad.stdout
+    assert "✗ 3 problems" in bad.stdout
+    assert before == house.ok("GET", "/projects/项目")["run_count"]
+
+
 def test_where_no_server_is_it_says_how_to_start_one(tuneyard: Callable[..., Any]) -> None:
     done = tuneyard("--url", "http://127.0.0.1:9", "projects", "list")
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from tests.crash.counted import Counted, kill_both
 from tests.house import House, Part, eventually
 from tests.proxy import proxied
+from tests.things import SAMPLES
 
 ADDRESSES = {"gpu-1": "127.0.0.2", "gpu-2": "127.0.0.3"}
 TOKEN = "a-long-random-text"
@@ -198,7 +199,8 @@ def test_data_that_was_never_uploaded_waits_for_a_host_that_shares_the_servers_f
     house = apart.house
     project = house.project("by-hand", script='sed -n "s/^dataset: *//p" "$1" | xargs cat')
     (house.training / "datasets").mkdir(exist_ok=True)
-    (house.training / "datasets" / "by-hand.jsonl").write_text("手放的数据\n")
+    by_hand_data = SAMPLES["sft"].decode().replace('"a"', '"手放的数据"')
+    (house.training / "datasets" / "by-hand.jsonl").write_text(by_hand_data)
 
     by_hand = house.launch(project, dataset="datasets/by-hand.jsonl")
     uploaded = house.ended(project, house.launch(project))
@@ -211,7 +213,7 @@ def test_data_that_was_never_uploaded_waits_for_a_host_that_shares_the_servers_f
     house.worker.start()
     run = house.ended(project, by_hand)
     assert ("succeeded", "testhost") == (run["status"], run["host"])
-    assert "手放的数据" in house.lines(project, by_hand)
+    assert by_hand_data.strip() in house.lines(project, by_hand)
 
 
 def test_a_resume_waits_for_the_host_that_holds_the_checkpoint(apart: Apart) -> None:

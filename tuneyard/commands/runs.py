@@ -10,6 +10,9 @@ from tuneyard import follow, show, values
 from tuneyard.answers import Run
 from tuneyard.session import Command, Group, Session, given, pass_session
 
+REFUSED = 2
+"""The exit code of a call that is refused, or would be."""
+
 
 @click.group(cls=Group)
 def runs() -> None:
@@ -55,6 +58,22 @@ def launch_run(
         return
     session.say(f"launched {run['name']} ({run['id']})")
     _until_over(session, project, run, following=following)
+
+
+@runs.command("check")
+@click.argument("project")
+@click.option("--model")
+@click.option("--dataset", help="A dataset's id, its name, or a path, in the place of the project's.")
+@click.option("--set", "hyperparameters", multiple=True, callback=values.from_option, metavar="KEY=VALUE")
+@click.option("--gpus", type=click.IntRange(0), help="How many.")
+@click.option("--gpu-type")
+@pass_session
+def check_run(session: Session, /, project: str, gpus: int | None, gpu_type: str | None, **fields: Any) -> None:  # noqa: ANN401 - the API's fields
+    """Say what a launch would meet, without launching: every problem with its place and its fix. Exit code 2 where it would be refused."""
+    resources = given({"gpu_count": gpus, "gpu_type": gpu_type})
+    found = session.client.check(project, **given(fields | {"resources": resources}))
+    session.show(found, show.preflight)
+    sys.exit(0 if found["ok"] else REFUSED)
 
 
 @runs.command("list")
