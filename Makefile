@@ -10,7 +10,8 @@ ARGS ?=
 
 bin := .venv/bin
 install := $(bin)/python -m pip install -qq --disable-pip-version-check --no-input
-compile := CUSTOM_COMPILE_COMMAND="make lock" $(bin)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+install_trainer := .venv-trainer/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes
+compile = CUSTOM_COMPILE_COMMAND="make $@" $(CURDIR)/$(bin)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 # The two npm packages, each pinned by the sha512 of its archive.
@@ -26,14 +27,15 @@ venv := .venv/.place-$(call sum,pwd -P)
 runtime := .venv/.runtime-$(call sum,cat requirements.txt)
 project := .venv/.project-$(call sum,cat pyproject.toml)
 dev := .venv/.dev-$(call sum,cat requirements.txt requirements-dev.txt)
+trainer := .venv-trainer/.trainer-$(call sum,{ pwd -P; cat examples/trainer/*.txt; })
 swagger := api/web/swagger-ui/.$(swagger_version)
 pyright := .venv/pyright/.$(pyright_version)
 
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo up check test bench soak
+.PHONY: demo up check test test-trainer bench soak
 demo: setup ## train a real tiny model through the API, from dataset to checkpoint
 	@$(bin)/tuneyard demo $(ARGS)
 
@@ -51,13 +53,16 @@ check: setup-check ## formatting, lint, both type checkers, import contracts, st
 test: setup-dev ## the whole test suite, on two cores; ARGS="-k cancel" for a part of it
 	$(bin)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
+test-trainer: setup-trainer ## the tests of the reference trainer, with real torch on this CPU
+	$(bin)/python -m pytest -p no:xdist -m trainer $(ARGS) tests/e2e
+
 bench: setup-dev ## measure it, beside two programs that do the same
 	@$(bin)/python -m benchmarks $(ARGS)
 
 soak: setup-dev ## kill every part again and again, and see that each promise holds; SECONDS=600 ARGS="--seed 7"
 	@$(bin)/python -m tests.soak --seconds $(SECONDS) $(ARGS)
 
-.PHONY: setup setup-dev setup-check lock clean
+.PHONY: setup setup-dev setup-check setup-trainer lock lock-trainer clean
 # The lock on this file keeps two makes in one clone from installing at once.
 setup: ## bring .venv up to date; every target above does so by itself
 	@flock --close Makefile $(MAKE) --silent $(project) $(swagger)
@@ -68,12 +73,21 @@ setup-dev:
 setup-check:
 	@flock --close Makefile $(MAKE) --silent $(project) $(swagger) $(dev) $(pyright)
 
+# The reference trainer lives apart: torch and its like are gigabytes, and nothing of ours needs them.
+setup-trainer: setup-dev
+	@flock --close Makefile $(MAKE) --silent $(trainer)
+
 lock: setup-dev ## write requirements*.txt anew from requirements*.in; ARGS=--upgrade for newer versions
 	$(compile) $(ARGS) --output-file requirements.txt requirements.in
 	$(compile) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
 
+lock-trainer: setup-dev
+	cd examples/trainer && $(compile) $(ARGS) --output-file cuda.txt cuda.in
+	cd examples/trainer && $(compile) --no-allow-unsafe $(patsubst %,--unsafe-package %,torch $(shell grep -oE '^[a-z0-9-]+' examples/trainer/cuda.txt)) \
+		$(ARGS) --output-file requirements.txt requirements.in
+
 clean: ## remove what setup and the tools made; training.db and .tuneyard/ stay
-	rm -rf .venv api/web/swagger-ui *.egg-info build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-trainer api/web/swagger-ui *.egg-info build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(venv):
 	@command -v $(PYTHON) >/dev/null \
@@ -98,6 +112,16 @@ $(dev): $(runtime)
 	@echo "installing the test and check tools into .venv (the first time, about half a minute) …"
 	@$(install) --require-hashes -r requirements-dev.txt
 	@rm -f .venv/.dev-* && touch $@
+
+# Without dependencies, for the locks hold them all, and a torch for CPUs asks for none of CUDA's.
+$(trainer):
+	@echo "installing what the reference trainer needs into .venv-trainer (about a minute) …"
+	@rm -rf .venv-trainer
+	@$(PYTHON) -m venv .venv-trainer
+	@$(install_trainer) -r examples/trainer/torch-cpu.txt -r examples/trainer/requirements.txt 2>/dev/null \
+		|| { echo "no torch for CPUs is to be had here, so the one for CUDA comes with its libraries (several gigabytes) …"; \
+			$(install_trainer) $(foreach lock,torch cuda requirements,-r examples/trainer/$(lock).txt); }
+	@touch $@
 
 # /docs is worth a page, not a failed start: without npm all else works.
 $(swagger):
