@@ -141,9 +141,6 @@ class _Life:
     async def start(self, executor: Executor) -> None:
         """Start the attempt, once however often this is reached; CannotStart with the reason."""
         order = await self._owner.order(self._process)
-        await self._read_row()  # that may have taken long
-        if self._process.stop_asked_at is not None and not (await executor.look(self._directory)).started:
-            raise CannotStart("it was cancelled before it began")
         spec = Spec(
             process_id=self._process.id,
             attempt=self._process.attempt,
@@ -151,7 +148,11 @@ class _Life:
             env=order.env | self._devices(),
             cwd=order.cwd,
         )
-        await executor.start(self._directory, spec)
+        while not (await executor.look(self._directory)).started:
+            await self._read_row()  # making ready may have taken long; so may another launch that was frozen just before its claim
+            if self._process.stop_asked_at is not None:
+                raise CannotStart("it was cancelled before it began")
+            await executor.start(self._directory, spec)
         failpoint("worker", "started")
 
     async def follow(self, executor: Executor) -> Sight:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from domain.errors import Conflict, Ghost
@@ -186,6 +187,20 @@ async def test_gpus_are_free_once_the_tree_is_dead_and_set_aside_when_it_is_not(
     await db.run(hosts.leave, HOST, granted.speaker.lease)
     await db.run(hosts.register, a_registration(gpus=GPUS, boot_id="after a restart"))
     assert [True, True] == [gpu.free for gpu in await db.read(lambda tx: tx.gpus.all())]
+
+
+async def test_a_run_shows_how_busy_its_gpus_are_as_long_as_it_holds_them(db: Database, granted: Started) -> None:
+    busy = [replace(gpu, utilization=share) for gpu, share in zip(GPUS, (0.5, 0.25), strict=True)]
+
+    async def shown() -> float | None:
+        return (await db.read(queries.detail, "p", granted.run.id)).gpu_utilization
+
+    unknown = await shown()
+    await db.run(hosts.beat, HOST, granted.speaker.lease, timedelta(seconds=15), busy)
+    known = await shown()
+    await db.run(hosting.ended, granted.process, granted.speaker, ending(0), backoff=AN_INSTANT)
+
+    assert [None, 0.375, None] == [unknown, known, await shown()]
 
 
 async def test_a_run_on_a_lost_host_is_over_when_an_operator_says_so(db: Database, granted: Started) -> None:

@@ -85,6 +85,7 @@ CELLS = [
         "the shim refuses, the database refuses",
         {
             WORKERS + "a_ghost_changes_nothing_whatever_it_was_about": "a start is claimed once",
+            TRAININGS + "a_start_that_a_frozen_launch_holds_up_is_made_when_that_has_died": "a start is tried until it is made",
             RUN_ROWS + "a_ghost_changes_nothing[sqlite]": "every write of a worker holds the lease",
             RUN_ROWS + "a_ghost_changes_nothing[postgresql]": "every write of a worker holds the lease",
         },

@@ -53,6 +53,9 @@ MECHANISMS: dict[str, tuple[Edit, ...]] = {
         Edit("infra/executors/shim.py", '    if os.path.exists("started"):\n        return False\n', ""),
         Edit("infra/executors/shim.py", "os.O_WRONLY | os.O_CREAT | os.O_EXCL", "os.O_WRONLY | os.O_CREAT"),
     ),
+    "a start is tried until it is made": (
+        Edit("workers/life.py", "        while not (await executor.look(self._directory)).started:\n", "        for _ in range(1):\n"),
+    ),
     "the log goes on at the stored offset": (
         NO_GUARD,
         Edit("workers/life.py", "        self._process = process\n", f"        self._process = {CHANGED}(process, log_offset=0)\n"),

@@ -1,12 +1,15 @@
 """Trainings die, alone or with their shims, or do not want to die: the truth is told, and an unknown end is never called a success."""
 
+import fcntl
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.crash.counted import SAVES, Counted, in_the_middle_of_a_start, kill_both, lives, pids_of, shims
+from infra.executors import shim
+from tests.crash.counted import SAVES, Counted, dawdle, in_the_middle_of_a_start, kill_both, lives, pids_of, shims
 from tests.house import House, eventually
 from tests.toys import scatter
 
@@ -123,6 +126,33 @@ def test_a_launcher_killed_in_the_middle_of_a_start_costs_nothing(house: House) 
     assert [1] == [each["number"] for each in toy.show(run)["attempts"]]
 
 
+def test_a_start_that_a_frozen_launch_holds_up_is_made_when_that_has_died(house: House) -> None:
+    toy = Counted(house, name="held up")
+    house.worker.kill()
+    run = toy.launch()
+    with _frozen_before_its_claim(toy, run):
+        house.worker.start()
+        eventually(lambda: toy.show(run)["status"] == "starting")
+        dawdle(2 * shim.PATIENCE)
+        assert [] == toy.starts()
+
+    toy.assert_whole(run)
+
+
+def test_a_start_that_a_frozen_launch_holds_up_can_be_cancelled(house: House) -> None:
+    toy = Counted(house, name="held up and cancelled")
+    house.worker.kill()
+    run = toy.launch()
+    with _frozen_before_its_claim(toy, run):
+        house.worker.start()
+        eventually(lambda: toy.show(run)["status"] == "starting")
+
+        toy.cancel(run)
+
+        assert "cancelled" == toy.ended(run)["status"]
+    assert [] == toy.starts()
+
+
 def test_a_cancel_leaves_nothing_alive_of_a_training_that_forks_away_and_ignores_term(house: House) -> None:
     project = house.project("scattered", script=f"exec \"$PYTHON\" -S '{scatter.__file__}'\n")
     run = house.launch(project)
@@ -146,3 +176,15 @@ def test_forty_trainings_at_once_each_start_once(house: House) -> None:
     for run in runs:
         toy.assert_whole(run)
     assert 40 == len(toy.starts())
+
+
+@contextmanager
+def _frozen_before_its_claim(toy: Counted, run: str) -> Iterator[None]:
+    """Stand in for the launch of another worker, which holds the lock and has not claimed the attempt; then it dies."""
+    toy.directory(run).mkdir(parents=True)
+    lock = os.open(toy.directory(run) / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(lock)

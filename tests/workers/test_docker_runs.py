@@ -14,6 +14,8 @@ from tests.toys import devour
 pytestmark = pytest.mark.docker
 
 PROJECT = "容器训练"
+NOBODY = "65534:65533"
+"""A user and a group that own nothing."""
 SCRIPTS = "/KTIP_Release_2.1.0/train/llm"
 """The documents' own working directory."""
 SCRIPT = """
@@ -120,6 +122,22 @@ def test_a_run_in_a_container_reads_and_writes_the_training_directory_where_it_i
     assert all(line.startswith("/data/") for line in lines[2:4]), lines
     assert '{"messages": ' == lines[4]
     assert len(list(house.training.glob("runs/*/output/made"))) == 1
+
+
+def test_a_training_as_another_user_reads_what_it_needs_leaves_what_it_makes_and_is_cancelled(
+    make_house: Callable[..., House], docker_engine: PrivateEngine, container: str, sqlite_url: str
+) -> None:
+    where = {"DOCKER_HOST": docker_engine.address, "DOCKER_CONTAINER_NAME": container, "TUNEYARD_CONTAINER_TRAINING_PATH": "/data"}
+    house = make_house(sqlite_url, TUNEYARD_EXECUTOR="docker", TUNEYARD_DOCKER_USER=NOBODY, **where)
+    project = house.project(script=f"id -u; id -g\n{SCRIPT}{SAVES}")
+    name = house.launch(project)
+    eventually(lambda: "line 200" in house.lines(project, name))
+
+    cancelled = house.ok("POST", f"/projects/{project}/runs/{name}/cancel")
+
+    assert NOBODY.split(":") == house.lines(project, name)[1:3]
+    assert '{"messages": ' in house.lines(project, name)
+    assert ("cancelled", "checkpoint-7", True) == (cancelled["status"], *(cancelled["checkpoint"][key] for key in ("name", "complete")))
 
 
 def test_an_engine_killed_under_a_run_changes_nothing_at_all(house: House, docker_engine: PrivateEngine) -> None:
