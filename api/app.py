@@ -28,6 +28,9 @@ from api.run_logs import RunLogController
 from api.runs import RunController
 from api.security import Doorkeeper
 from api.train_configs import TrainConfigController, TrainConfigsController
+from api.tus import TusController
+from infra import tasks
+from infra.files.tidying import keep_tidy
 from infra.settings import Settings, load
 from infra.wiring import open_world
 
@@ -48,6 +51,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             DatasetVersionController,
             DatasetFileController,
             ReportController,
+            TusController,
             UploadController,
             TrainConfigController,
             TrainConfigsController,
@@ -81,5 +85,9 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.closing = asyncio.Event()
     async with open_world(app.state.settings, patience=DATABASE_PATIENCE_SECONDS) as world:
         app.state.world = world
-        with closing_at_signals(app.state.closing):
-            yield
+        tidying = asyncio.create_task(keep_tidy(world.db.acting("janitor"), world.arriving, app.state.settings))
+        try:
+            with closing_at_signals(app.state.closing):
+                yield
+        finally:
+            await tasks.end([tidying])

@@ -68,10 +68,10 @@ async def _form(request: Request[Any, Any, Any], parser: PushMultipartParser, pa
     """Yield what the parser finds: a part's headers, its bytes, None at its end."""
     overhead = 0
     try:
-        async with aclosing(_received(request, patience)) as arriving:
-            async for received in arriving:
-                overhead += len(received)
-                for event in parser.parse(received):
+        async with aclosing(received(request, patience)) as arriving:
+            async for chunk in arriving:
+                overhead += len(chunk)
+                for event in parser.parse(chunk):
                     overhead -= len(event) if isinstance(event, bytes) else 0
                     yield event
                 if overhead > OVERHEAD:
@@ -83,7 +83,8 @@ async def _form(request: Request[Any, Any, Any], parser: PushMultipartParser, pa
         raise Invalid(f"The form is malformed or was cut off ({error.args[0]}); send the file again.") from error
 
 
-async def _received(request: Request[Any, Any, Any], patience: float) -> AsyncGenerator[bytes, None]:
+async def received(request: Request[Any, Any, Any], patience: float = PATIENCE) -> AsyncGenerator[bytes, None]:
+    """Yield a body as it arrives; Invalid when it stalls or its connection breaks."""
     stream = request.stream()
     try:
         while True:

@@ -22,6 +22,8 @@ STATUS: dict[type[errors.DomainError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.KeyReused: 422,
+    errors.Locked: 423,
+    errors.Damaged: 460,
     errors.Unavailable: 503,
     errors.Ghost: 503,
 }

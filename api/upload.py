@@ -26,5 +26,4 @@ async def keep_file(request: Request[Any, Any, Any], caller: Caller, limit: int)
     """Stream the one file of a multipart body to disk."""
     async with file_part(request, limit=limit) as (name, chunks):
         stored = await caller.world.store.keep(chunks, limit=limit, name=name)
-    path = stored.path.relative_to(caller.world.store.root).as_posix()
-    return Kept(name=name, sha256=stored.sha256, stored_name=path, size_bytes=stored.size_bytes)
+    return caller.world.store.kept(stored, name)

@@ -1,7 +1,8 @@
 """What Tuneyard is, in words: the rules of the house, without any of its wiring.
 
 Project    what a team wants to train: a dataset, a config, defaults. Every change is a new version.
-Dataset    uploaded files under a name; a run pins the very bytes it was launched with.
+Dataset    uploaded files under a name; every change is a new version; a run pins the very bytes it was launched with.
+Transfer   a file on its way into a dataset, over as many connections as it takes.
 Config     a training YAML, checked when it arrives, frozen into each run.
 Run        one training: queued → starting → running → succeeded | failed | cancelled; `cancelling` from any live state.
 Process    a command alive on a host for an owner (a run, a deployment, a job). The row is the order to start it.

@@ -59,6 +59,20 @@ class KeyReused(DomainError):
     title = "This Idempotency-Key belongs to another request"
 
 
+class Locked(DomainError):
+    """Somebody else is at it this very moment."""
+
+    kind = "locked"
+    title = "In use this very moment"
+
+
+class Damaged(DomainError):
+    """The bytes that arrived are not those that were sent."""
+
+    kind = "damaged"
+    title = "Not the bytes that were sent"
+
+
 class TooLarge(DomainError):
     """More bytes than the setting allows."""
 

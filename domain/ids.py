@@ -16,6 +16,7 @@ ProcessId = NewType("ProcessId", str)
 HostName = NewType("HostName", str)
 DatasetId = NewType("DatasetId", str)
 UploadId = NewType("UploadId", str)
+TransferId = NewType("TransferId", str)
 ConfigId = NewType("ConfigId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -50,6 +50,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_yaml_bytes: Annotated[int, Meta(ge=0)] = field(default=1024 * 1024, name="MAX_YAML_BYTES")
     max_file_bytes: Annotated[int, Meta(ge=0)] = field(default=256 * 1024**3, name="TUNEYARD_MAX_FILE_BYTES")
     """Of a resumable upload."""
+    upload_expiry_seconds: Annotated[float, Meta(gt=0)] = field(default=7 * 24 * 3600.0, name="TUNEYARD_UPLOAD_EXPIRY_SECONDS")
+    """How long a resumable upload is kept that comes no further."""
+    blob_grace_seconds: Annotated[float, Meta(ge=0)] = field(default=24 * 3600.0, name="TUNEYARD_BLOB_GRACE_SECONDS")
+    """How long uploaded bytes stay on the disk that no dataset, no config and no run needs any more."""
     max_unpack_ratio: Annotated[int, Meta(ge=1)] = field(default=100, name="TUNEYARD_MAX_UNPACK_RATIO")
     """How many times its own size a `.gz` or `.zst` file may hold, beyond its first 64 MiB: text holds 3 to 20 times."""
     token: str | None = field(default=None, name="TUNEYARD_TOKEN")

@@ -15,6 +15,7 @@ from infra.db import url as database_url
 from infra.db.database import Database, open_database
 from infra.db.transaction import Aftermath
 from infra.deid.engine import Engine
+from infra.files.arriving import Arriving
 from infra.files.inspector import Inspector
 from infra.files.library import Library
 from infra.files.store import FileStore
@@ -36,6 +37,7 @@ class World(Struct, frozen=True, kw_only=True):
     news: News
     store: FileStore
     inspector: Inspector
+    arriving: Arriving
     library: Library
     bell: Bell
     deid: Engine
@@ -85,8 +87,19 @@ async def open_world(settings: Settings, who: str = LOCAL, *, patience: float) -
     placing = asyncio.create_task(aftercare.keep_placing(db.acting("placement")))
     inspector = Inspector(db.acting("inspector"), store, settings)
     library = Library(db, store, inspector, settings)
+    arriving = Arriving(store, most_bytes=settings.max_file_bytes)
     try:
-        yield World(settings=settings, db=db, news=news, store=store, inspector=inspector, library=library, bell=bell, deid=deid)
+        yield World(
+            settings=settings,
+            db=db,
+            news=news,
+            store=store,
+            arriving=arriving,
+            inspector=inspector,
+            library=library,
+            bell=bell,
+            deid=deid,
+        )
     finally:
         await inspector.close()
         placing.cancel()

@@ -140,3 +140,7 @@ def an_artifact(run: Run, path: str, **facts: Any) -> Artifact:
     }
     given |= {"path": f"file:///{path}", "size_bytes": 1, "created_at": AT, "updated_at": AT}
     return Artifact(**(given | facts))
+
+
+LINES = b"".join(b'{"text": "%d \xe6\x95\xb0\xe6\x8d\xae"}\n' % number for number in range(100_000))
+"""A data file of three megabytes."""

@@ -15,6 +15,7 @@ from domain.runs.artifact import Artifact
 from domain.runs.run import Metric, Run, RunSummary
 from domain.train_configs.train_config import TrainConfig
 from domain.training.report import Inspected
+from domain.transfers.transfer import Transfer
 from infra.db.structs import stored
 
 _USABLE = text("removed_in IS NULL")
@@ -43,6 +44,9 @@ UPLOADS = stored(
 )
 DATASET_VERSIONS = stored("dataset_versions", DatasetVersion, ("dataset_id", "number"))
 PINS = stored("pins", Pin, ("stored_name",))
+TRANSFERS = stored(
+    "transfers", Transfer, ("id",), Index("ix_transfers_dataset", "dataset_id"), Index("ix_transfers_touched_at", "touched_at")
+)
 TRAIN_CONFIGS = stored(
     "train_configs",
     TrainConfig,

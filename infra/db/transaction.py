@@ -20,6 +20,7 @@ from infra.db.projects import ProjectRows
 from infra.db.reports import ReportRows
 from infra.db.runs import ArtifactRows, MetricRows, RunRows
 from infra.db.train_configs import TrainConfigRows
+from infra.db.transfers import TransferRows
 
 
 class Aftermath(Struct):
@@ -71,6 +72,11 @@ class Tx:
     def datasets(self) -> DatasetRows:
         """The datasets and their files."""
         return DatasetRows(self.connection)
+
+    @property
+    def transfers(self) -> TransferRows:
+        """The files on their way into a dataset."""
+        return TransferRows(self.connection)
 
     @property
     def blobs(self) -> BlobRows:

@@ -1,11 +1,12 @@
 """Uploaded bytes, kept once under their own SHA-256: a name is metadata, and what was kept never changes.
 
-A file is whole in `blobs/` or not there: it grows in `incoming/`, is forced to disk, and then moves. Whatever interrupts it leaves nothing
-behind; what a crash leaves in `incoming/` is swept a day later.
+A file is whole in `blobs/` or not there: it grows in `incoming/`, locked by who writes it, is forced to disk, and then moves. Whatever
+interrupts it leaves nothing behind; what a crash leaves in `incoming/` is held by nobody, and is swept by the next server that starts.
 """
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -20,14 +21,16 @@ from uuid import uuid4
 from msgspec import Struct
 
 from domain.errors import Invalid, TooLarge, Unavailable
+from domain.files import Kept
 from infra.files.beneath import relative, stat_beneath
 
 BATCH = 2**20
 """Bytes gathered on the event loop before a thread hashes and writes them: large enough that the hand-over costs nothing."""
 STALE = timedelta(days=1)
-"""No upload rests that long between two batches."""
+"""Nothing that nobody wants rests that long."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXTENSION = re.compile(r"(?:\.[a-z0-9]+){1,2}")
@@ -57,10 +60,10 @@ class FileStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self._blobs = self.root / "blobs"
-        self._incoming = self.root / "incoming"
-        self._blobs.mkdir(parents=True, exist_ok=True)
-        self._incoming.mkdir(exist_ok=True)
+        self.blobs = self.root / "blobs"
+        self.incoming = self.root / "incoming"
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        self.incoming.mkdir(exist_ok=True)
         self._sweep()
 
     async def keep(self, chunks: AsyncIterator[bytes], *, limit: int, name: str) -> Stored:
@@ -68,11 +71,11 @@ class FileStore:
 
         The file takes its place only when `chunks` has ended without an error, so whoever yields them has the last word.
         """
-        incoming = _Incoming(self._incoming / f"{uuid4().hex}.part")
+        incoming = _Incoming(self.incoming / f"{uuid4().hex}.part")
         try:
             await _receive(chunks, incoming, limit)
             path = self.path_of(incoming.sha256, name)
-            await _in_thread(incoming.move_to, path)
+            await in_thread(incoming.move_to, path)
             return Stored(sha256=incoming.sha256, size_bytes=incoming.size, path=path)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -81,25 +84,50 @@ class FileStore:
         finally:
             incoming.discard()
 
+    def adopt(self, file: Path, sha256: str, name: str) -> Stored:
+        """Keep a whole, synced file of that sum that lies in `incoming/`, and leave it there too: its owner removes it. Blocks."""
+        path, beside = self.path_of(sha256, name), self.incoming / f"{uuid4().hex}.placed"
+        os.link(file, beside)
+        try:
+            beside.chmod(0o444)
+            os.utime(beside)
+            _place(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+        return Stored(sha256=sha256, size_bytes=path.stat().st_size, path=path)
+
+    def kept(self, stored: Stored, name: str) -> Kept:
+        """Return what is stored as the rules know it, under the caller's name."""
+        path = stored.path.relative_to(self.root).as_posix()
+        return Kept(name=name, sha256=stored.sha256, stored_name=path, size_bytes=stored.size_bytes)
+
     def path_of(self, sha256: str, name: str) -> Path:
         """Return where bytes of that sum are or would be kept; of the user's name only a harmless extension is used."""
         if not _SHA256.fullmatch(sha256):
             raise Invalid("A SHA-256 sum is 64 lower-case hexadecimal digits.")
-        return self._blobs / sha256[:2] / f"{sha256}{_extension(name)}"
+        return self.blobs / sha256[:2] / f"{sha256}{_extension(name)}"
 
     def find(self, path: str) -> Located | None:
         """Look for a file of the operator's by its relative path; Invalid when the path leads anywhere else."""
         plain = relative(path)
-        if plain.parts[0] in (self._blobs.name, self._incoming.name):
+        if plain.parts[0] in (self.blobs.name, self.incoming.name):
             return None
         found = stat_beneath(self.root, plain)
         return None if found is None else Located(path=self.root / plain, size_bytes=found.st_size, mtime_ns=found.st_mtime_ns)
 
     def _sweep(self) -> None:
+        for leftover in self.incoming.glob("*.part"):
+            with suppress(FileNotFoundError, BlockingIOError):  # an upload of another process may end meanwhile, or hold it
+                file = os.open(leftover, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    leftover.unlink()
+                finally:
+                    os.close(file)
         oldest = time.time() - STALE.total_seconds()
-        for leftover in self._incoming.glob("*.part"):
-            with suppress(FileNotFoundError):  # an upload of another process may end meanwhile
-                if leftover.stat().st_mtime < oldest:
+        for leftover in self.incoming.glob("*.placed"):
+            with suppress(FileNotFoundError):
+                if leftover.stat().st_ctime < oldest:
                     leftover.unlink()
 
 
@@ -108,7 +136,7 @@ class _Incoming:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = _held(path)
         self._sum = hashlib.sha256()
         self.size = 0
 
@@ -126,15 +154,23 @@ class _Incoming:
     def move_to(self, path: Path) -> None:
         """Make the bytes durable, and only then visible; replacing equal bytes heals a blob that a failing disk has spoilt."""
         os.fchmod(self._file, 0o444)
+        os.utime(self._file)
         os.fsync(self._file)
-        path.parent.mkdir(exist_ok=True)
-        self._path.replace(path)
-        for folder in (path.parent, path.parent.parent):
-            _sync(folder)
+        _place(self._path, path)
 
     def discard(self) -> None:
         os.close(self._file)
         self._path.unlink(missing_ok=True)
+
+
+def _held(path: Path) -> int:
+    """Create a file and hold its lock; again where a sweep was quicker than the lock."""
+    while True:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)
 
 
 async def _receive(chunks: AsyncIterator[bytes], incoming: _Incoming, limit: int) -> None:
@@ -144,22 +180,30 @@ async def _receive(chunks: AsyncIterator[bytes], incoming: _Incoming, limit: int
         if incoming.size + len(batch) > limit:
             raise TooLarge(f"The file has more than {limit:,} bytes; nothing of it was kept.", limit_bytes=limit)
         if len(batch) >= BATCH:
-            await _in_thread(incoming.write, batch)
+            await in_thread(incoming.write, batch)
             batch = bytearray()
-    await _in_thread(incoming.write, batch)
+    await in_thread(incoming.write, batch)
 
 
-async def _in_thread(work: Callable[[T], None], argument: T) -> None:
+async def in_thread(work: Callable[[T], R], argument: T) -> R:
     """Run blocking work off the event loop; when cancelled, still wait for it, as a thread cannot be called back."""
     running = asyncio.ensure_future(asyncio.to_thread(work, argument))
     try:
-        await asyncio.shield(running)
+        return await asyncio.shield(running)
     except asyncio.CancelledError:
         while not running.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         running.exception()  # looked at, so that asyncio does not report it as forgotten
         raise
+
+
+def _place(file: Path, path: Path) -> None:
+    """Move a file to its place and make that durable; its time is when it came there, by which the janitor knows what is young."""
+    path.parent.mkdir(exist_ok=True)
+    file.replace(path)
+    for folder in (path.parent, path.parent.parent):
+        _sync(folder)
 
 
 def _sync(folder: Path) -> None:

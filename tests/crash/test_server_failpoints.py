@@ -73,6 +73,35 @@ def delete_dataset(house: House, new: str) -> Deed:
     return Deed("DELETE", f"/v1/datasets/{new}", lambda: not _listed(house, "/v1/datasets", new))
 
 
+TUS = {"Tus-Resumable": "1.0.0"}
+BYTES = TUS | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+
+
+def begin_transfer(house: House, new: str) -> Deed:
+    house.ok("POST", "/v1/datasets", json={"name": new})
+    path, headers = f"/v1/datasets/{new}/uploads", TUS | {"Upload-Length": "4", "Upload-Metadata": "filename YQ=="}
+    return Deed("POST", path, lambda: house.ok("GET", path) != [], {"headers": headers})
+
+
+def note_transfer(house: House, new: str) -> Deed:
+    begun = begin_transfer(house, new)
+    place = house.client.request(begun.method, begun.path, **begun.sent).headers["Location"]
+    return Deed("PATCH", place, lambda: house.ok("GET", place)["received"] == 2, {"headers": BYTES, "content": b"01"})
+
+
+def end_transfer(house: House, new: str) -> Deed:
+    noted = note_transfer(house, new)
+    taken = house.ok("PUT", f"/v1/datasets/{new}/files", files={"file": ("a", b"other")})["upload_id"]
+    assert house.client.patch(noted.path, headers=BYTES, content=b"0123").status_code == 409
+    house.ok("DELETE", f"/v1/uploads/{taken}")
+    return Deed("HEAD", noted.path, lambda: house.ok("GET", noted.path)["status"] == "complete", {"headers": TUS})
+
+
+def give_up_transfer(house: House, new: str) -> Deed:
+    noted = note_transfer(house, new)
+    return Deed("DELETE", noted.path, lambda: house.client.get(noted.path).status_code == 404, {"headers": TUS})
+
+
 def upload_config(house: House, new: str) -> Deed:
     config = {"files": {"file": (f"{new}.yaml", b"learning_rate: 2e-5\n")}}
     return Deed("PUT", "/v1/train-config", lambda: f"{new}.yaml" in _filenames(house), config)
@@ -148,11 +177,15 @@ DEEDS: dict[str, Callable[[House, str], Deed]] = {
     "runs.tag": tag,
     "train_configs.delete_current": delete_config,
     "train_configs.upload": upload_config,
+    "transfers.begin": begin_transfer,
+    "transfers.end": end_transfer,
+    "transfers.give_up": give_up_transfer,
+    "transfers.note": note_transfer,
 }
 
 
 def test_every_place_where_a_server_may_die_is_tried() -> None:
-    assert set(DEEDS) == actions_run_in("api")
+    assert set(DEEDS) | {"transfers.forget"} == actions_run_in("api", "infra/files")
 
 
 @pytest.mark.parametrize("place", DEEDS)
@@ -181,6 +214,19 @@ def test_a_server_may_die_before_and_after_it_has_placed_a_run(house: House) -> 
 
     for run in runs:
         toy.assert_whole(run)
+
+
+def test_a_server_may_die_while_it_tidies(house: House) -> None:
+    noted = note_transfer(house, "tidied")
+    house.client.request(noted.method, noted.path, **noted.sent)
+    impatient = {"TUNEYARD_PORT": str(free_port()), "TUNEYARD_UPLOAD_EXPIRY_SECONDS": "0.001"}
+
+    for point, known in zip(points("transfers.forget"), (200, 404), strict=True):
+        doomed = Part("api", house.environment | impatient | {"TUNEYARD_FAILPOINT": point}, house.folder / f"{point}.log")
+        doomed.start()
+        assert doomed.process is not None
+        assert EXIT_CODE == doomed.process.wait(PATIENCE)
+        assert known == house.client.get(noted.path).status_code
 
 
 def _have_a_worker(house: House) -> None:

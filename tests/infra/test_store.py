@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import os
 import resource
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import Invalid, TooLarge, Unavailable
-from infra.files.store import BATCH, STALE, FileStore, Stored
+from infra.files.store import BATCH, FileStore, Stored
 
 DATA = bytes(range(256)) * 12_345
 """Three batches and a rest."""
@@ -203,16 +202,25 @@ async def test_the_event_loop_stays_free_while_a_file_is_written(store: FileStor
     assert longest < 0.25
 
 
-def test_what_a_crash_left_is_swept_a_day_later(store: FileStore) -> None:
-    old, young = store.root / "incoming" / "old.part", store.root / "incoming" / "young.part"
-    for leftover in (old, young):
-        leftover.write_bytes(b"half")
-    a_day_ago = time.time() - STALE.total_seconds() - 1
-    os.utime(old, (a_day_ago, a_day_ago))
+async def test_what_a_crash_left_is_swept_by_the_next_who_opens_the_store_and_what_arrives_is_not(store: FileStore) -> None:
+    came, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield DATA
+        came.set()
+        await go_on.wait()
+
+    (store.root / "incoming" / "left.part").write_bytes(b"half")
+    upload = asyncio.ensure_future(store.keep(stalling(), limit=2**30, name="train.jsonl"))
+    await asyncio.wait_for(came.wait(), 10)
 
     FileStore(store.root)
+    left = files(store)
+    go_on.set()
 
-    assert [young] == files(store)
+    assert 1 == len(left)
+    assert "left.part" != left[0].name
+    assert DATA == (await upload).path.read_bytes()
 
 
 @pytest.mark.parametrize(
