@@ -16,6 +16,7 @@ from api.dataset_files import DatasetFileController
 from api.dataset_versions import DatasetVersionController
 from api.datasets import DatasetController, UploadController
 from api.deid import DeidController
+from api.deployments import DeploymentController
 from api.docs import assets, describe_problems, openapi_config, openapi_json
 from api.events import EventController
 from api.follow import closing_at_signals
@@ -41,7 +42,13 @@ DATABASE_PATIENCE_SECONDS = 2.0
 def create_app(settings: Settings | None = None) -> Litestar:
     """Return the application; settings come from the environment unless given."""
     settings = settings or load()
-    documented: list[ControllerRouterHandler] = [ProjectController, RunController, RunLogController, ArtifactController]
+    documented: list[ControllerRouterHandler] = [
+        ProjectController,
+        RunController,
+        RunLogController,
+        ArtifactController,
+        DeploymentController,
+    ]
     app = Litestar(
         route_handlers=[
             Router("/", route_handlers=documented),

@@ -3,65 +3,26 @@
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from api.artifacts import ArtifactDetail, artifact_detail
+from api.process_detail import (
+    AttemptDetail,
+    ConditionDetail,
+    FailureDetail,
+    WaitingDetail,
+    attempt_detail,
+    condition_detail,
+    failure_detail,
+    waiting_detail,
+)
 from domain.files import Pinned
-from domain.processes.attempt import Attempt
-from domain.processes.condition import Condition, ConditionName
-from domain.processes.failure import Failure, FailureClass
 from domain.processes.process import Resources
-from domain.processes.waiting import Holder, Reason, Waiting
 from domain.runs.artifact import newest_checkpoint, why_no_checkpoint
 from domain.runs.queries import Detail
 from domain.runs.run import RunStatus, RunSummary
 from domain.training.watch import Watch
-
-
-class WaitingDetail(Struct, frozen=True, kw_only=True):
-    """Why a run waits."""
-
-    reason: Reason
-    reason_label: str
-    text: str
-    """What blocks it, in words."""
-    position: int
-    """1: the next to start."""
-    holders: list[Holder]
-    """The runs that hold what it waits for."""
-    starts_at: datetime | None
-    """An estimate, where the progress of those runs allows one."""
-
-
-class ConditionDetail(Struct, frozen=True, kw_only=True):
-    """What is the matter with a living run."""
-
-    name: ConditionName
-    name_label: str
-    reason: str
-    since: datetime
-
-
-class FailureDetail(Struct, frozen=True, kw_only=True):
-    """Why a run, or one attempt of it, failed."""
-
-    failure_class: FailureClass = field(name="class")
-    class_label: str
-    reason: str
-    evidence: list[str]
-    log_excerpt: list[str]
-
-
-class AttemptDetail(Struct, frozen=True, kw_only=True):
-    """One attempt that has ended."""
-
-    number: int
-    host: str | None
-    started_at: datetime | None
-    ended_at: datetime
-    exit_code: int | None
-    failure: FailureDetail | None
 
 
 class ResumedRun(Struct, frozen=True, kw_only=True):
@@ -165,10 +126,10 @@ def _shown(detail: Detail, language: str) -> dict[str, Any]:
     run = detail.run
     return asdict(run) | {
         "status_label": run.status.label(language),
-        "waiting": detail.waiting and _waiting(detail.waiting, language),
-        "conditions": [_condition(each, language) for each in run.conditions],
-        "attempts": [_attempt(each, language) for each in run.attempts],
-        "failure": run.failure and _failure(run.failure, language),
+        "waiting": detail.waiting and waiting_detail(detail.waiting, language),
+        "conditions": [condition_detail(each, language) for each in run.conditions],
+        "attempts": [attempt_detail(each, language) for each in run.attempts],
+        "failure": run.failure and failure_detail(run.failure, language),
         "resumed_by": [_resumed(each, language) for each in detail.resumed_by],
         "gpu_utilization": detail.gpu_utilization,
         "cancelled_at": run.finished_at if run.status is RunStatus.cancelled else None,
@@ -179,27 +140,3 @@ def _shown(detail: Detail, language: str) -> dict[str, Any]:
 def _resumed(run: RunSummary, language: str) -> ResumedRun:
     label = run.status.label(language)
     return ResumedRun(id=run.id, name=run.name, status=run.status, status_label=label, resumed_from=run.resumed_from or "")
-
-
-def _waiting(waiting: Waiting, language: str) -> WaitingDetail:
-    return WaitingDetail(
-        reason=waiting.reason,
-        reason_label=waiting.reason.label(language),
-        text=waiting.text_en if language == "en" else waiting.text_zh,
-        position=waiting.position,
-        holders=waiting.holders,
-        starts_at=waiting.starts_at,
-    )
-
-
-def _condition(condition: Condition, language: str) -> ConditionDetail:
-    return ConditionDetail(name=condition.name, name_label=condition.name.label(language), reason=condition.reason, since=condition.since)
-
-
-def _failure(failure: Failure, language: str) -> FailureDetail:
-    return FailureDetail(**asdict(failure), class_label=failure.failure_class.label(language))
-
-
-def _attempt(attempt: Attempt, language: str) -> AttemptDetail:
-    facts: dict[str, Any] = asdict(attempt) | {"failure": attempt.failure and _failure(attempt.failure, language)}
-    return AttemptDetail(**facts)

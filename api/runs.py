@@ -153,7 +153,7 @@ class RunController(Controller):
         """Show what the trainer measured, in the order it said so."""
         found = await caller.db.read(queries.get, ref, run)
         items = await caller.db.read(queries.metric_history, ref, run, name, _step(since_step), MOST_METRICS)
-        return MetricHistory(latest=found.metrics, items=[_value(metric) for metric in items])
+        return MetricHistory(latest=found.metrics, items=[metric_value(metric) for metric in items])
 
 
 def _launched(language: str) -> Callable[[Run], bytes]:
@@ -176,5 +176,6 @@ def _step(since: int | None) -> int | None:
     return since
 
 
-def _value(metric: Metric) -> MetricValue:
+def metric_value(metric: Metric) -> MetricValue:
+    """Show one value."""
     return MetricValue(name=metric.name, step=metric.step, epoch=metric.epoch, value=metric.value, at=metric.at)

@@ -18,6 +18,7 @@ DatasetId = NewType("DatasetId", str)
 UploadId = NewType("UploadId", str)
 TransferId = NewType("TransferId", str)
 ConfigId = NewType("ConfigId", str)
+DeploymentId = NewType("DeploymentId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _CHARACTERS = 26

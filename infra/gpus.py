@@ -25,6 +25,10 @@ _NOT_TOLD = (_ERRORS.NVMLError_NotSupported, _ERRORS.NVMLError_NotFound, _ERRORS
 """What a healthy driver answers when it has no such figure or part: a slice of a GPU has no utilization of its own."""
 
 
+SPARE_BYTES = 1 << 30
+"""So much of a GPU's memory may be in use by nobody: drivers keep some for themselves."""
+
+
 class Gpus:
     """The GPUs of this machine from now on; to be closed."""
 
@@ -64,6 +68,19 @@ class Gpus:
             self.close()  # nothing answers: the next heartbeat asks a driver that may be a new one
         self._tell(errors)
         return gpus
+
+    def memory_held(self, devices: list[str]) -> str | None:
+        """Say, in words, what memory of these devices is in use though no living process has it; None when there is none, or no driver."""
+        for gpu, handle in zip(self._gpus, self._handles, strict=False):
+            if str(gpu.uuid or gpu.number) not in devices:
+                continue
+            with suppress(pynvml.NVMLError):
+                if pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+                    continue  # somebody else's: all that was ours is verified dead
+                used = int(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used)
+                if used > SPARE_BYTES:
+                    return f"{used / 2**30:.1f} GiB of GPU {gpu.number} are still in use though no process has them; see nvidia-smi"
+        return None
 
     def _by_driver(self) -> list[SeenGpu]:
         try:

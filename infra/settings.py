@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from domain.deployments.vllm import require_command
 from domain.errors import Invalid
 
+LAST_PORT = 65535
 DEFAULT_TRAINING_PATH = "/data1/qwen2.5-14bxxxx"
 
 
@@ -77,6 +78,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where the API reaches what is deployed on this host."""
     slots: Annotated[int, Meta(ge=0)] = field(default=8, name="TUNEYARD_SLOTS")
     """How many trainings may live on this host at once."""
+    deployment_ports: Annotated[str, Meta(pattern=r"^\d{1,5}-\d{1,5}$")] = field(default="8200-8299", name="TUNEYARD_DEPLOYMENT_PORTS")
+    """The ports of this host that deployments are given: the first and the last."""
+    deployment_start_seconds: Annotated[float, Meta(gt=0)] = field(default=900.0, name="TUNEYARD_DEPLOYMENT_START_SECONDS")
+    """How long a model may take to load before it counts as one that never will."""
+    deployment_grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = field(default=30.0, name="TUNEYARD_DEPLOYMENT_GRACE_SECONDS")
+    """How long a deployment that is stopped may take to finish its requests."""
+    deployment_retry_seconds: Annotated[float, Meta(gt=0)] = field(default=5.0, name="TUNEYARD_DEPLOYMENT_RETRY_SECONDS")
+    """How long a server that ended waits before it is started again; twice as long each time, up to five minutes."""
+    health_seconds: Annotated[float, Meta(gt=0)] = field(default=5.0, name="TUNEYARD_HEALTH_SECONDS")
+    """How often a deployment is asked whether it is well."""
+    probe_seconds: Annotated[float, Meta(gt=0)] = field(default=30.0, name="TUNEYARD_PROBE_SECONDS")
+    """How often a deployment is asked for one token, and how long that may take: an engine that hangs says that it is well."""
     gpus: Annotated[int, Meta(ge=0)] | None = field(default=None, name="TUNEYARD_GPUS")
     """How many GPUs this host has, where no NVIDIA driver tells; 0 hides those it has."""
     gpu_type: str = field(default="GPU", name="TUNEYARD_GPU_TYPE")
@@ -96,6 +109,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_seconds: Annotated[float, Meta(gt=0)] = field(default=15.0, name="TUNEYARD_LEASE_SECONDS")
     """How long a silent worker still speaks for its host; after that another of the same machine may take over."""
 
+    @property
+    def ports(self) -> range:
+        """Those that deployments are given."""
+        first, _, last = self.deployment_ports.partition("-")
+        return range(int(first), int(last) + 1)
+
 
 SECRET = frozenset({"TUNEYARD_TOKEN", "TUNEYARD_DEID_KEYS"})
 _FIELDS = {each.encode_name: each for each in msgspec.structs.fields(Settings)}
@@ -114,6 +133,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         message = f"a setting cannot be read: {wrong}"
         raise SettingsError(message) from None
     _require_words(settings.start_command)
+    if not settings.ports or settings.ports[0] < 1 or settings.ports[-1] > LAST_PORT:
+        message = f"TUNEYARD_DEPLOYMENT_PORTS {settings.deployment_ports} is no range of ports, such as 8200-8299"
+        raise SettingsError(message)
     try:
         require_command(settings.serve_command)
     except Invalid as wrong:

@@ -21,6 +21,7 @@ from infra.files.library import Library
 from infra.files.store import FileStore
 from infra.queue.bell import Bell
 from infra.queue.news import News
+from infra.servers import Asker
 from infra.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class World(Struct, frozen=True, kw_only=True):
     library: Library
     bell: Bell
     deid: Engine
+    asker: Asker
 
     async def queue_health(self) -> str:
         """Return `ok`, `down`, or `off` where there is no Redis."""
@@ -80,7 +82,7 @@ async def open_world(settings: Settings, who: str = LOCAL, *, patience: float) -
     """Open everything, or end with one SettingsError in one readable line."""
     url = database_url.read(settings.database_url)
     store, deid = _store(settings), Engine(settings)
-    bell, news = Bell(settings.redis_url), News(settings.redis_url)
+    bell, news, asker = Bell(settings.redis_url), News(settings.redis_url), Asker()
     aftercare = Aftercare(bell, news)
     db = await open_database(url, Principal(name=who), aftercare, patience=patience)
     news.start()
@@ -99,11 +101,13 @@ async def open_world(settings: Settings, who: str = LOCAL, *, patience: float) -
             library=library,
             bell=bell,
             deid=deid,
+            asker=asker,
         )
     finally:
         await inspector.close()
         placing.cancel()
         await asyncio.gather(placing, return_exceptions=True)
+        await asker.close()
         await bell.close()
         await news.close()
         await db.close()

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from domain.datasets.dataset import Dataset, Upload
+from domain.deployments.deployment import Deployment, DeploymentStatus
 from domain.files import Kept, Pinned
 from domain.hosts.host import Host, Registration
-from domain.ids import ArtifactId, HostName, ProcessId, ProjectId, RunId, UploadId, new_id, new_uuid
+from domain.ids import ArtifactId, DeploymentId, HostName, ProcessId, ProjectId, RunId, UploadId, new_id, new_uuid
 from domain.processes.process import Phase, Process, Resources
 from domain.projects.project import Project, ProjectStatus
 from domain.runs.artifact import Artifact, ArtifactType
@@ -98,6 +99,19 @@ def a_process(owner_id: str | None = None, **facts: Any) -> Process:
         "updated_at": AT,
     }
     return Process(**(given | facts))
+
+
+def a_deployment(**facts: Any) -> Deployment:
+    given: dict[str, Any] = {
+        "id": DeploymentId(new_uuid()),
+        "status": DeploymentStatus.queued,
+        "model_path": "/models/qwen",
+        "served_names": ["/models/qwen"],
+        "model": "/models/qwen",
+        "created_at": AT,
+        "updated_at": AT,
+    }
+    return Deployment(**(given | facts))
 
 
 def a_host(name: str = HOST, **facts: Any) -> Host:

@@ -10,6 +10,7 @@ from domain.ids import HostName
 from domain.processes.ports import CannotStart, Executor
 from domain.processes.process import Process
 from infra.db.database import Database
+from infra.servers import Asker
 from infra.settings import Settings
 
 
@@ -30,6 +31,10 @@ class Hand(Struct, frozen=True, kw_only=True):
     executors: dict[str, Executor]
     gpus: Callable[[], list[SeenGpu]]
     """Looks at this host's GPUs."""
+    asker: Asker
+    """Asks the servers of this host how they are."""
+    memory_held: Callable[[list[str]], str | None] = lambda _: None
+    """Says, in words, what memory of these devices is in use though no living process has it; None when there is none."""
 
     @property
     def root(self) -> Path:

@@ -55,11 +55,23 @@ async def work(settings: Settings) -> None:
             speaker = Speaker(name, host.lease)
             log.info("worker of host %s is at work (lease %s, executor %s, %s GPUs)", name, host.lease, settings.executor, len(gpus.seen()))
             try:
-                await _until(stop, world, Hand(db=world.db, settings=settings, speaker=speaker, executors=executors, gpus=gpus.seen))
+                await _until(stop, world, _hand(world, speaker, executors, gpus))
             finally:
                 with suppress(DomainError):
                     await world.db.run(hosts.leave, name, host.lease)
     log.info("worker of host %s has stopped; running trainings go on and are adopted by the next one", name)
+
+
+def _hand(world: World, speaker: Speaker, executors: dict[str, Executor], gpus: Gpus) -> Hand:
+    return Hand(
+        db=world.db,
+        settings=world.settings,
+        speaker=speaker,
+        executors=executors,
+        gpus=gpus.seen,
+        asker=world.asker,
+        memory_held=gpus.memory_held,
+    )
 
 
 async def _until(stop: asyncio.Event, world: World, hand: Hand) -> None:

@@ -28,20 +28,24 @@ class Stop:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._words = 0
+        self._left_file = False
         self._kills = 0
         self._asked: float | None = None
 
     async def press(self, executor: Executor, process: Process) -> list[int]:
-        """Do what is due now: the first TERM at once, the second after the grace, then KILL to the whole tree; see `kill`."""
+        """Do what is due now: the first TERM once it has drained, the second after the grace, then KILL to the whole tree; see `kill`.
+
+        What is not to be killed gets one TERM, and all the time it wants.
+        """
         passed = self._passed()
-        grace = process.stop_grace or 0.0
-        due = 1 + (passed >= grace)
-        if passed >= grace + LAST_WORD_SECONDS:
+        end_of_grace = process.stop_drain + (process.stop_grace or 0.0)
+        if process.stop_kill and passed >= end_of_grace + LAST_WORD_SECONDS:
             return await self.kill(executor)
-        if self._words < due:
+        due = (passed >= process.stop_drain) + (process.stop_kill and passed >= end_of_grace)
+        if self._words < due or not self._left_file:
             await self._leave_file(executor)
-            if await executor.signal(self._directory, signal.SIGTERM):
-                self._words = due
+        if self._words < due and await executor.signal(self._directory, signal.SIGTERM):
+            self._words = due
         return []
 
     async def kill(self, executor: Executor) -> list[int]:
@@ -54,6 +58,7 @@ class Stop:
         return left
 
     async def _leave_file(self, executor: Executor) -> None:
+        self._left_file = True
         try:
             await executor.ask_to_stop(self._directory)
         except OSError as problem:  # a disk that takes no file more

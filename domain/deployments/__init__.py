@@ -1,1 +1,4 @@
-"""Deployments: a model served by a process on a host, and what that process is told."""
+"""Deployments: models that answer. Each is a process wanted on a host until somebody says otherwise, whatever dies meanwhile.
+
+Locks are taken in the order deployment → process → host.
+"""

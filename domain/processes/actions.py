@@ -108,11 +108,14 @@ def note(tx: Tx, process: Process, text: str, *, level: str = "INFO") -> None:
     tx.logs.put(append(last, process.owner_id, process.attempt, written))
 
 
-def stop(tx: Tx, process: Process, *, grace: timedelta) -> Process:
-    """Ask a process to stop: one that nobody has taken is over at once, for a living one its host is woken."""
+def stop(tx: Tx, process: Process, *, grace: timedelta, kill: bool = True, drain: timedelta = timedelta(0)) -> Process:
+    """Ask a process to stop: one that nobody has taken is over at once, for a living one its host is woken.
+
+    After `drain` it is asked; what has not left after `grace` is killed, unless that is not wanted.
+    """
     if process.phase in (Phase.waiting, Phase.placed):
         return end(tx, process)
-    process = process.asked_to_stop(tx.now, grace)
+    process = process.asked_to_stop(tx.now, grace, kill=kill, drain=drain)
     tx.processes.save(process)
     if process.host is not None:
         tx.wake(process.host, LookAtProcess(process.id))

@@ -15,6 +15,7 @@ class ConditionName(Word):
     nan_loss = ("nan_loss", "损失异常", "Loss is not a number")
     shim_lost = ("shim_lost", "监护进程丢失", "Shim lost")
     unkillable = ("unkillable", "无法终止", "Cannot be killed")
+    stop_ignored = ("stop_ignored", "未响应停止", "Does not stop")
     log_gap = ("log_gap", "日志缺口", "Gap in the log")
 
 

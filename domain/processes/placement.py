@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from domain.hosts.gpu import Gpu, fits
 from domain.ids import HostName, ProcessId
-from domain.processes.process import Resources
+from domain.processes.process import OwnerKind, Resources
 
 
 class Wish(Struct, frozen=True):
@@ -30,6 +30,14 @@ class Wish(Struct, frozen=True):
     resources: Resources
     folder: str | None = None
     """The training folder that it must find; None: any host will do."""
+    owner_kind: OwnerKind = OwnerKind.run
+    preferred_gpu: int | None = None
+    """The number of the GPU it had best be given; another will do."""
+
+    @property
+    def slots(self) -> int:
+        """How many of a host's slots it takes."""
+        return int(self.owner_kind.takes_slot)
 
     @property
     def rank(self) -> tuple[int, datetime, ProcessId]:
@@ -191,13 +199,13 @@ class Allocator:
     def _place(self, wish: Wish) -> Decision | None:
         needed = wish.gpus
         if needed == 0:
-            return self._give(wish, self._roomiest(wish.folder, has_gpus=False) or self._roomiest(wish.folder, has_gpus=True))
+            return self._give(wish, self._room_for(wish, has_gpus=False) or self._room_for(wish, has_gpus=True))
         kind = (self._types_for(wish.resources.gpu_type), wish.folder)
         count = 1 if needed is None else needed
-        pool = self._tightest(kind, count)
+        pool = self._tightest(kind, count) if wish.slots else self._preferred(wish, kind, count)
         if pool is not None:
             return self._give(wish, pool.room, pool, count)
-        room = self._roomiest(wish.folder, has_gpus=False) if needed is None else None
+        room = self._room_for(wish, has_gpus=False) if needed is None else None
         if room is None:
             self._keep_back(wish, kind, count)
         return self._give(wish, room)
@@ -207,9 +215,11 @@ class Allocator:
             return None
         gpus = list[Gpu]()
         if pool is not None:
+            if _holds(pool, wish.preferred_gpu):
+                pool.free.sort(key=lambda gpu: (gpu.number != wish.preferred_gpu, gpu.number))
             gpus = pool.free[:count]
             del pool.free[:count]
-        room.slots -= 1
+        room.slots -= wish.slots
         self._show(room)
         return Decision(wish.process_id, room.host, gpus)
 
@@ -217,6 +227,18 @@ class Allocator:
         if wanted not in self._fitting:
             self._fitting[wanted] = tuple(type_ for type_ in self._types if fits(wanted, type_))
         return self._fitting[wanted]
+
+    def _room_for(self, wish: Wish, *, has_gpus: bool) -> _Room | None:
+        """A host for one that needs no GPU; who takes no slot goes where most are free, too, but need not wait for one."""
+        if wish.slots:
+            return self._roomiest(wish.folder, has_gpus=has_gpus)
+        able = [room for room in self._rooms if room.has_gpus is has_gpus and wish.folder in {None, room.folder}]
+        return max(able, key=lambda room: room.slots, default=None)
+
+    def _preferred(self, wish: Wish, kind: _Kind, count: int) -> _Pool | None:
+        """For one that takes no slot: the pool with the GPU that it prefers, else the one with the fewest free that are enough."""
+        able = [pool for pool in self._pools_of(kind) if pool.kept_for is None and len(pool.free) >= count]
+        return min(able, key=lambda pool: (not _holds(pool, wish.preferred_gpu), len(pool.free), pool.number), default=None)
 
     def _roomiest(self, folder: str | None, *, has_gpus: bool) -> _Room | None:
         """The host with the most free slots."""
@@ -256,7 +278,7 @@ class Allocator:
         self._heads.add(kind)
         able = [pool for pool in self._pools_of(kind) if pool.total >= count and pool.kept_for is None]
         if able:
-            pool = min(able, key=lambda each: (*missing(count, len(each.free), each.room.slots), each.number))
+            pool = min(able, key=lambda each: (*missing(count, len(each.free), each.room.slots if wish.slots else 1), each.number))
             pool.kept_for = wish
             self._kept.append(pool)
 
@@ -268,6 +290,11 @@ class Allocator:
     def _pools_of(self, kind: _Kind) -> Iterable[_Pool]:
         types, folder = kind
         return (pool for type_ in types for pool in self._members.get((type_, folder), ()))
+
+
+def _holds(pool: _Pool, number: int | None) -> bool:
+    """Whether that very GPU is free there."""
+    return number is not None and any(gpu.number == number for gpu in pool.free)
 
 
 def missing(count: int, free: int, slots: int) -> tuple[int, bool]:

@@ -13,6 +13,7 @@ from domain.ids import HostName, ProcessId
 from domain.processes.log import LogChunk
 from domain.processes.placement import Wish
 from domain.processes.process import Process
+from domain.processes.waiting import Holder
 
 
 class Spec(Struct, frozen=True, kw_only=True):
@@ -174,7 +175,11 @@ class Processes(Protocol):
         ...
 
     def living(self) -> dict[HostName, int]:
-        """How many processes each host has on its hands."""
+        """How many processes each host has on its hands that take one of its slots."""
+        ...
+
+    def holders(self, limit: int) -> list[Holder]:
+        """Those that have a host, furthest along first: what those wait for that have none."""
         ...
 
     def ended_since(self, host: HostName, moment: datetime) -> list[Process]:

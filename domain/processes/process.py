@@ -1,6 +1,7 @@
 """A process is one command wanted on a host for an owner, and how far that has come."""
 
 from datetime import datetime, timedelta
+from math import inf
 from typing import Annotated, Any, Self
 
 from msgspec import Meta, Struct
@@ -27,6 +28,11 @@ class OwnerKind(Word):
     run = ("run", "训练", "Training")
     deployment = ("deployment", "部署", "Deployment")
     job = ("job", "后台任务", "Job")
+
+    @property
+    def takes_slot(self) -> bool:
+        """Whether it counts among what may live on a host at once: slots are for trainings; servers need a port, and their GPUs."""
+        return self is OwnerKind.run
 
 
 NEXT = {
@@ -59,6 +65,8 @@ class Process(Struct, frozen=True, kw_only=True):
     executor: str | None = None
     """None: whatever the host uses."""
     resources: Resources
+    preferred_gpu: int | None = None
+    """The number of the GPU it had best be given; another will do."""
     priority: int = 0
     host: HostName | None = None
     folder: str | None = None
@@ -75,6 +83,10 @@ class Process(Struct, frozen=True, kw_only=True):
     """When it was asked to stop; None while it is wanted."""
     stop_grace: float | None = None
     """Seconds from then on in which the command may save and leave by itself."""
+    stop_drain: float = 0.0
+    """Seconds before that: it is not asked yet, but gets no more work."""
+    stop_kill: bool = True
+    """Whether what has not left then is killed."""
     pid: int | None = None
     start_ticks: int | None = None
     boot_id: str | None = None
@@ -102,16 +114,27 @@ class Process(Struct, frozen=True, kw_only=True):
             gpus=[],
             not_before=at + after,
             log_offset=0,
+            stop_asked_at=None,
+            stop_grace=None,
+            stop_drain=0.0,
+            stop_kill=True,
             pid=None,
             start_ticks=None,
             boot_id=None,
             updated_at=at,
         )
 
-    def asked_to_stop(self, at: datetime, grace: timedelta) -> Self:
-        """Return the process with the wish to stop; asking again can only shorten the grace."""
-        seconds = grace.total_seconds() if self.stop_grace is None else min(self.stop_grace, grace.total_seconds())
-        return replace(self, stop_asked_at=self.stop_asked_at or at, stop_grace=seconds, updated_at=at)
+    def asked_to_stop(self, at: datetime, grace: timedelta, *, kill: bool = True, drain: timedelta = timedelta(0)) -> Self:
+        """Return the process with the wish to stop; asking again can only be more urgent."""
+        asked = self.stop_asked_at is not None
+        return replace(
+            self,
+            stop_asked_at=self.stop_asked_at or at,
+            stop_grace=min(grace.total_seconds(), self.stop_grace if asked and self.stop_grace is not None else inf),
+            stop_drain=min(drain.total_seconds(), self.stop_drain if asked else inf),
+            stop_kill=kill or (asked and self.stop_kill),
+            updated_at=at,
+        )
 
     @property
     def directory(self) -> str:

@@ -19,7 +19,7 @@ class Named(NamedTuple):
     """Somebody who holds something, and how far it has come (0 to 1)."""
 
     name: str
-    progress: float
+    progress: float | None
 
 
 def needs(gpus: int, type_: str | None) -> Text:
@@ -124,6 +124,10 @@ def _held(holders: Sequence[Named]) -> Text:
     if not holders:
         return Text("", "")
     shown, more = holders[:MOST_NAMES], len(holders) - MOST_NAMES
-    zh = "、".join(f"{each.name}（{each.progress:.0%}）" for each in shown) + (f" 等 {len(holders)} 个任务" if more > 0 else "")
-    names = [f"{each.name} ({each.progress:.0%})" for each in shown]
+    zh = "、".join(each.name + _progress("（{:.0%}）", each) for each in shown) + (f" 等 {len(holders)} 个任务" if more > 0 else "")
+    names = [each.name + _progress(" ({:.0%})", each) for each in shown]
     return Text(f"由 {zh}占用", f" by {_and([*names, f'{more} more'] if more > 0 else names)}")
+
+
+def _progress(form: str, holder: Named) -> str:
+    return "" if holder.progress is None else form.format(holder.progress)

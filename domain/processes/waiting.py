@@ -44,16 +44,16 @@ class Holder(Struct, frozen=True):
     process_id: ProcessId
     owner_id: str
     name: str
-    """The run's."""
+    """What its owner is called."""
     host: HostName
     gpus: int
-    progress: float
-    """0 to 1."""
+    progress: float | None
+    """0 to 1; None for what ends only when somebody says so."""
     started_at: datetime | None
 
     def ends_at(self, now: datetime) -> datetime | None:
         """When it ends if it goes on as it went so far; None when it has only just begun."""
-        if self.started_at is None or self.progress <= JUST_STARTED:
+        if self.started_at is None or self.progress is None or self.progress <= JUST_STARTED:
             return None
         elapsed = max(now - self.started_at, timedelta(0))
         return now + elapsed * (max(1 - self.progress, 0) / self.progress)
@@ -81,6 +81,8 @@ class _Offer(Struct, frozen=True):
     """GPUs that it needs here."""
     type: str | None = None
     gpus: list[Gpu] = []
+    slots: int = 1
+    """That it takes here."""
 
     @property
     def free(self) -> int:
@@ -90,7 +92,7 @@ class _Offer(Struct, frozen=True):
     @property
     def missing(self) -> tuple[int, bool]:
         """How far it is from being enough."""
-        return missing(self.needed, self.free, self.place.slots)
+        return missing(self.needed, self.free, self.place.slots if self.slots else 1)
 
 
 class _End(Struct, frozen=True):
@@ -153,9 +155,13 @@ def _waiting(reason: Reason, text: Text, position: int, *, holders: Sequence[Hol
 def _offers(wish: Wish, place: Place) -> list[_Offer]:
     """What a host has to offer, whether or not it is enough."""
     if wish.gpus == 0 or (wish.gpus is None and not place.gpus):
-        return [_Offer(place, 0)]
+        return [_Offer(place, 0, slots=wish.slots)]
     needed = 1 if wish.gpus is None else wish.gpus
-    return [_Offer(place, needed, type_, gpus) for type_, gpus in pools_of(place.gpus).items() if fits(wish.resources.gpu_type, type_)]
+    return [
+        _Offer(place, needed, type_, gpus, wish.slots)
+        for type_, gpus in pools_of(place.gpus).items()
+        if fits(wish.resources.gpu_type, type_)
+    ]
 
 
 def _never(wish: Wish, offers: Iterable[_Offer], places: Iterable[Place]) -> Text:
@@ -201,7 +207,7 @@ def _holding(offers: Iterable[_Offer], holders: Iterable[Holder], now: datetime)
     """Who holds GPUs there, or, where enough of them are free, the slots; the first to end first."""
     processes, hosts = set[ProcessId](), set[HostName]()
     for offer in offers:
-        if offer.free >= offer.needed and offer.place.slots <= 0:
+        if offer.free >= offer.needed and offer.slots and offer.place.slots <= 0:
             hosts.add(offer.place.host)
         else:
             processes.update(gpu.holder for gpu in offer.gpus if gpu.holder)
@@ -217,7 +223,7 @@ def _blocked(wish: Wish, nearest: Sequence[_Offer], kept: Iterable[Kept], holder
     who = [Named(each.name, each.progress) for each in holders]
     if first.free < first.needed:
         return Reason.gpus_taken, sentences.gpus_taken(need, hosts, first.free, who)
-    if first.place.slots <= 0:
+    if first.slots and first.place.slots <= 0:
         return Reason.slots_taken, sentences.slots_taken(need, hosts, who)
     pools = {(offer.place.host, offer.type): offer for offer in nearest}
     for each in kept:

@@ -27,7 +27,7 @@ class SeenHost(Struct, frozen=True, kw_only=True):
     """Whether a worker speaks for it."""
     gpus: list[Gpu]
     processes: int
-    """Placed, starting or alive there."""
+    """Placed, starting or alive there in one of its slots."""
     owners: dict[int, str] = {}
     """Whose process holds which GPU, by its number; only where that was asked for."""
 

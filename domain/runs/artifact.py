@@ -4,7 +4,7 @@ It is listed with what was found, and a checkpoint says whether it is complete; 
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -160,6 +160,10 @@ class Artifact(Struct, frozen=True, kw_only=True):
         if not self.complete:
             message = f"{self.name} is not complete ({self.missing}) and is never offered for resume"
             raise Invalid(message, [Flaw("source_artifact_id", message)])
+
+    def tagged_at(self, tag: TagName) -> datetime:
+        """When it was given that tag; long ago when it was not."""
+        return next((each.applied_at for each in self.tags if each.tag is tag), datetime.min.replace(tzinfo=UTC))
 
     def tagged(self, asked: NewTag, at: datetime) -> Self:
         """Return it with this tag; Conflict when something incomplete is to be a candidate or a release."""

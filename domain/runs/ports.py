@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from domain.ids import HostName, ProjectId, RunId
+from domain.ids import ArtifactId, HostName, ProjectId, RunId
 from domain.paging import Listing, Page
-from domain.processes.waiting import Holder
-from domain.runs.artifact import Artifact
+from domain.runs.artifact import Artifact, TagName
 from domain.runs.run import Metric, Run, RunStatus, RunSummary
 
 
@@ -39,10 +38,6 @@ class Runs(Protocol):
 
     def save_again(self, run: Run) -> None:
         """Keep one that begins its next attempt; Conflict when it is over, or has begun that attempt already."""
-        ...
-
-    def holders(self, limit: int) -> list[Holder]:
-        """The runs that have a host, furthest along first: what those wait for that have none."""
         ...
 
     def resumed_from(self, run_id: RunId) -> list[RunSummary]:
@@ -83,6 +78,14 @@ class Artifacts(Protocol):
 
     def put(self, artifact: Artifact) -> None:
         """Keep a new or changed one."""
+        ...
+
+    def find(self, artifact_id: ArtifactId) -> Artifact | None:
+        """By id alone."""
+        ...
+
+    def tagged(self, project_id: ProjectId, tag: TagName) -> list[Artifact]:
+        """Those of a project that bear a tag, without their manifests."""
         ...
 
     def in_project(self, project_id: ProjectId, artifact_id: str) -> Artifact | None:

@@ -7,10 +7,11 @@ from sqlalchemy import Connection, and_, bindparam, func, or_, select, text, tup
 from domain.errors import Conflict
 from domain.ids import HostName, ProcessId
 from domain.processes.placement import Wish
-from domain.processes.process import NEXT, Phase, Process
+from domain.processes.process import NEXT, OwnerKind, Phase, Process
+from domain.processes.waiting import Holder
 from infra.db.driver import fixed
 from infra.db.rows import Rows, updating
-from infra.db.tables import PROCESSES
+from infra.db.tables import DEPLOYMENTS, PROCESSES, RUNS
 
 _C = PROCESSES.c
 _ALL = select(*PROCESSES.columns)
@@ -21,7 +22,7 @@ _ADVANCE = fixed(
     .where(_C.id == bindparam("key"), _C.log_offset == bindparam("seen"), _C.report_offset == bindparam("reported"))
     .values(log_offset=bindparam("stored"), report_offset=bindparam("report"))
 )
-_WISH = (_C.id, _C.priority, _C.created_at, _C.resources, _C.folder)
+_WISH = (_C.id, _C.priority, _C.created_at, _C.resources, _C.folder, _C.owner_kind, _C.preferred_gpu)
 _IN_TURN = (_C.priority.desc(), _C.created_at, _C.id)
 _WISHES = fixed(
     select(*_WISH).where(_C.phase == Phase.waiting, or_(_C.not_before.is_(None), _C.not_before <= bindparam("now"))).order_by(*_IN_TURN)
@@ -43,7 +44,8 @@ _GIVE = fixed(
 )
 _UNTAKEN = fixed(_ALL.where(_C.phase == Phase.placed).with_for_update())
 _IS_ON_HAND = or_(*(_C.phase == phase for phase in (Phase.placed, Phase.starting, Phase.alive)))
-_LIVING = fixed(select(_C.host, func.count()).where(_IS_ON_HAND).group_by(_C.host))
+_TAKES_SLOT = or_(*(_C.owner_kind == kind for kind in OwnerKind if kind.takes_slot))
+_LIVING = fixed(select(_C.host, func.count()).where(_IS_ON_HAND, _TAKES_SLOT).group_by(_C.host))
 _OWNERS = fixed(select(_C.id, _C.owner_id).where(_IS_ON_HAND))
 _ON_HAND = fixed(_ALL.where(_IS_ON_HAND, _C.host == bindparam("host")).order_by(_C.created_at, _C.id))
 _LOCKED = fixed(_BY_ID.with_for_update())
@@ -52,6 +54,21 @@ _SAVE = {
     for phase in Phase
 }
 _SAVE_AGAIN = updating(PROCESSES.table, _C.phase != Phase.over, _C.attempt < bindparam("next_attempt"))
+_HAS_HOST = and_(_C.phase != Phase.over, _C.phase != Phase.waiting)
+_RUNS_HOLD = fixed(
+    select(_C.id, RUNS.c.id, RUNS.c.name, RUNS.c.host, RUNS.c.gpus, RUNS.c.progress, RUNS.c.started_at)
+    .select_from(PROCESSES.table.join(RUNS.table, _C.owner_id == RUNS.c.id))
+    .where(_HAS_HOST)
+    .order_by(RUNS.c.progress.desc(), RUNS.c.id)
+    .limit(bindparam("size"))
+)
+_DEPLOYMENTS_HOLD = fixed(
+    select(_C.id, DEPLOYMENTS.c.id, DEPLOYMENTS.c.served_names, _C.host, _C.gpus, DEPLOYMENTS.c.started_at)
+    .select_from(PROCESSES.table.join(DEPLOYMENTS.table, _C.owner_id == DEPLOYMENTS.c.id))
+    .where(_HAS_HOST)
+    .order_by(DEPLOYMENTS.c.id)
+    .limit(bindparam("size"))
+)
 _PLACEMENT_LOCK = fixed(text("SELECT pg_advisory_xact_lock(hashtext('tuneyard.place'))"))
 
 
@@ -124,6 +141,15 @@ class ProcessRows(Rows[Process]):
     def living(self) -> dict[HostName, int]:
         """How many each host has on hand."""
         return {HostName(host): count for host, count in self.connection.execute(_LIVING) if host is not None}
+
+    def holders(self, limit: int) -> list[Holder]:
+        """Trainings with the GPUs that each was given, then what serves."""
+        runs = self.connection.execute(_RUNS_HOLD, {"size": limit})
+        deployments = self.connection.execute(_DEPLOYMENTS_HOLD, {"size": limit})
+        return [
+            *(Holder(process, owner, name, host, len(gpus), progress, at) for process, owner, name, host, gpus, progress, at in runs),
+            *(Holder(process, owner, names[0], host, len(gpus), None, at) for process, owner, names, host, gpus, at in deployments),
+        ]
 
     def ended_since(self, host: HostName, moment: datetime) -> list[Process]:
         """A scan: asked once, when a worker starts."""

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, func, literal_column, or_, select
+from sqlalchemy import String, bindparam, cast, func, literal_column, or_, select
 
 from domain.errors import Conflict
-from domain.ids import HostName, ProjectId, RunId
+from domain.ids import ArtifactId, HostName, ProjectId, RunId
 from domain.paging import Listing, Page
-from domain.processes.process import Phase
-from domain.processes.waiting import Holder
-from domain.runs.artifact import Artifact
+from domain.runs.artifact import Artifact, TagName
 from domain.runs.run import TERMINAL, Metric, Run, RunStatus, RunSummary, may_precede
 from infra.db.blobs import pin
 from infra.db.driver import fixed
 from infra.db.rows import Rows, taken, updating
-from infra.db.tables import ARTIFACTS, METRICS, PROCESSES, PROJECTS, RESUMED, RUN_SUMMARIES, RUNS, UNSUMMED
+from infra.db.tables import ARTIFACTS, METRICS, PROJECTS, RESUMED, RUN_SUMMARIES, RUNS, UNSUMMED
 
 _C = RUNS.c
 _P = PROJECTS.c
@@ -39,6 +37,8 @@ _LISTED = [_NO_MANIFEST if column is ARTIFACTS.c.manifest else column for column
 """A manifest may have thousands of lines; only one artifact at a time shows its own."""
 _ARTIFACTS_OF = fixed(select(*_LISTED).where(ARTIFACTS.c.run_id == bindparam("run")).order_by(ARTIFACTS.c.created_at, ARTIFACTS.c.id))
 _ARTIFACT = fixed(select(*ARTIFACTS.columns).where(ARTIFACTS.c.run_id == bindparam("run"), ARTIFACTS.c.id == bindparam("artifact")))
+_ARTIFACT_BY_ID = fixed(select(*_LISTED).where(ARTIFACTS.c.id == bindparam("key")))
+_TAGGED = select(*_LISTED).where(ARTIFACTS.c.project_id == bindparam("project"), cast(ARTIFACTS.c.tags, String).like(bindparam("like")))
 _UNSUMMED_ARTIFACTS = fixed(
     select(*_LISTED)
     .join(RUNS.table, _C.id == ARTIFACTS.c.run_id)
@@ -49,13 +49,6 @@ _UNSUMMED_ARTIFACTS = fixed(
 _NAMED = fixed(select(_C.id).where(_C.project_id == bindparam("project"), _C.name == bindparam("name")))
 _SAVE = {status: updating(RUNS.table, or_(*(_C.status == before for before in may_precede(status)))) for status in RunStatus}
 _SAVE_AGAIN = updating(RUNS.table, *(_C.status != over for over in TERMINAL), _C.attempt < bindparam("next_attempt"))
-_HOLDERS = fixed(
-    select(PROCESSES.c.id, _C.id, _C.name, _C.host, _C.gpus, _C.progress, _C.started_at)
-    .select_from(PROCESSES.table.join(RUNS.table, PROCESSES.c.owner_id == _C.id))
-    .where(PROCESSES.c.phase != Phase.over, PROCESSES.c.phase != Phase.waiting)
-    .order_by(_C.progress.desc(), _C.id)
-    .limit(bindparam("size"))
-)
 _LOCKED = fixed(_BY_ID.with_for_update())
 
 
@@ -103,14 +96,6 @@ class RunRows(Rows[Run]):
         if not self.write(run, _SAVE_AGAIN, next_attempt=run.attempt):
             message = f"run {run.id} is over, or has had attempt {run.attempt} already"
             raise Conflict(message, run=run.id)
-
-    def holders(self, limit: int) -> list[Holder]:
-        """With the GPUs that each was given."""
-        rows = self.connection.execute(_HOLDERS, {"size": limit})
-        return [
-            Holder(process_id, run_id, name, host, len(gpus), progress, begun)
-            for process_id, run_id, name, host, gpus, progress, begun in rows
-        ]
 
     def resumed_from(self, run_id: RunId) -> list[RunSummary]:
         """By the index of those few that were resumed at all."""
@@ -166,6 +151,15 @@ class ArtifactRows(Rows[Artifact]):
     def put(self, artifact: Artifact) -> None:
         """Insert, or write over itself."""
         self.upsert([artifact])
+
+    def find(self, artifact_id: ArtifactId) -> Artifact | None:
+        """By its key."""
+        return self.one(_ARTIFACT_BY_ID, key=artifact_id)
+
+    def tagged(self, project_id: ProjectId, tag: TagName) -> list[Artifact]:
+        """By the text of their tags, then by the tags."""
+        found = self.many(_TAGGED, project=project_id, like=f'%"{tag}"%')
+        return [each for each in found if any(given.tag is tag for given in each.tags)]
 
     def in_project(self, project_id: ProjectId, artifact_id: str) -> Artifact | None:
         """One of this project's."""

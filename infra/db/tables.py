@@ -4,6 +4,7 @@ from sqlalchemy import Index, text
 
 from domain.access.answer import Answer
 from domain.datasets.dataset import Dataset, DatasetVersion, Upload
+from domain.deployments.deployment import Deployment
 from domain.events.event import Event
 from domain.files import Pin
 from domain.hosts.gpu import Gpu
@@ -22,6 +23,7 @@ _USABLE = text("removed_in IS NULL")
 _CURRENT = text("current")
 _LIVING = text("phase <> 'over'")
 RESUMED = text("resumed_from IS NOT NULL")
+_HOLDS_PORT = text("port IS NOT NULL AND status IN ('starting', 'running', 'stopping')")
 UNSUMMED = text("complete AND sha256 IS NULL")
 """As text: SQLite takes a partial index only for a query that has its very words."""
 
@@ -71,6 +73,15 @@ RUNS = stored(
     Index("uq_runs_name", "project_id", "name", unique=True),
     Index("ix_runs_created_at", "project_id", "created_at", "id"),
     Index("ix_runs_resumed_from", "resumed_from", sqlite_where=RESUMED, postgresql_where=RESUMED),
+)
+DEPLOYMENTS = stored(
+    "deployments",
+    Deployment,
+    ("id",),
+    Index("uq_deployments_port", "host", "port", unique=True, sqlite_where=_HOLDS_PORT, postgresql_where=_HOLDS_PORT),
+    Index("ix_deployments_created_at", "created_at", "id"),
+    Index("ix_deployments_status", "status"),
+    Index("ix_deployments_replaces", "replaces"),
 )
 RUN_SUMMARIES = RUNS.part(RunSummary)
 LOGS = stored("logs", LogChunk, ("owner_id", "first_line"), Index("ix_logs_first_at", "owner_id", "first_at"))

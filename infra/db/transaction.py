@@ -11,6 +11,7 @@ from domain.messages import Message
 from infra.db.answers import AnswerRows
 from infra.db.blobs import BlobRows
 from infra.db.datasets import DatasetRows
+from infra.db.deployments import DeploymentRows
 from infra.db.events import EventRows
 from infra.db.gpus import GpuRows
 from infra.db.hosts import HostRows
@@ -117,6 +118,11 @@ class Tx:
     def runs(self) -> RunRows:
         """The runs."""
         return RunRows(self.connection)
+
+    @property
+    def deployments(self) -> DeploymentRows:
+        """The deployments."""
+        return DeploymentRows(self.connection)
 
     @property
     def metrics(self) -> MetricRows:

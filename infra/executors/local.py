@@ -41,7 +41,7 @@ class LocalExecutor(DirectoryReader):
 
     async def signal(self, directory: str, number: int) -> bool:
         """Send a signal to the command's process group, if that very command still lives; whether it was sent."""
-        return tree.send(directory, number)
+        return await asyncio.to_thread(tree.send, directory, number)
 
     async def kill(self, directory: str) -> list[int]:
         """End all that is left of the attempt, wherever it fled; the pids that would not go (none: verified dead)."""

@@ -11,6 +11,7 @@ this file needs nothing but itself and any Python from 3.6 on.
 import fcntl
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -18,6 +19,10 @@ from typing import NamedTuple
 
 KILL_PATIENCE = 2.0
 """Seconds to wait for the dead to be gone; what is still there then hangs in the kernel, or forks faster than we kill."""
+
+
+SHARED = re.compile(rb" (/dev/shm/(?:psm_|sem\.mp-)[\w-]+)$", re.MULTILINE)
+"""What multiprocessing puts into shared memory; what was removed since bears `(deleted)` behind its name."""
 
 
 class Command(NamedTuple):
@@ -56,8 +61,9 @@ def send(directory: str, number: int) -> bool:
     """Send a signal to the command's process group, if that very command still lives; whether it was sent."""
     who = command(directory)
     pid = _living(who) if who else None
-    if pid is None:
+    if who is None or pid is None:
         return False
+    note_shared(directory, shared_by(members(directory, who)))  # whatever it does now, what it leaves is known
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
@@ -71,13 +77,18 @@ def end(directory: str) -> "list[int]":
     if who is None:
         return []
     give_up = time.monotonic() + KILL_PATIENCE
+    shared = noted_shared(directory)
     while True:
         left = members(directory, who)
+        shared.update(shared_by(left))
         for pid in left:
             _kill(pid)
         if not left or time.monotonic() > give_up:
-            return left
+            break
         time.sleep(0.01)
+    if not left:
+        remove_shared(shared)
+    return left
 
 
 def members(directory: str, who: Command) -> "list[int]":
@@ -93,6 +104,53 @@ def members(directory: str, who: Command) -> "list[int]":
     if not ours and is_locked(directory):
         ours = {process.pid for process in everyone if _holds(process.pid, f"{directory}/lock")}
     return sorted(ours)
+
+
+def shared_by(pids: "list[int]") -> "dict[str, list[int]]":
+    """Segments and semaphores of Python's multiprocessing that these processes have mapped or open: device and inode by path."""
+    found = {}
+    for pid in pids:
+        for path in _mapped(pid) | _opened(pid):
+            try:
+                seen = os.lstat(path)
+            except OSError:
+                continue
+            found[path] = [seen.st_dev, seen.st_ino]
+    return found
+
+
+def remove_shared(shared: "dict[str, list[int]]") -> None:
+    """Remove what a killed tree has left in shared memory, unless it is another file by now, or somebody alive has it."""
+    if not shared:
+        return
+    kept = set().union(*((_mapped(pid) | _opened(pid)) for pid in _pids()))
+    for path, known in shared.items():
+        try:
+            seen = os.lstat(path)
+            if path not in kept and [seen.st_dev, seen.st_ino] == known:
+                os.unlink(path)
+        except OSError:
+            continue
+
+
+def note_shared(directory: str, shared: "dict[str, list[int]]") -> None:
+    """Write down what it has shared while that can be seen; a disk that is full takes no note, and then it stays."""
+    if not shared:
+        return
+    try:
+        with open(f"{directory}/shared.json", "w") as file:
+            json.dump(shared, file)
+    except OSError:
+        return
+
+
+def noted_shared(directory: str) -> "dict[str, list[int]]":
+    """What was written down."""
+    try:
+        with open(f"{directory}/shared.json") as file:
+            return dict(json.load(file))
+    except (OSError, ValueError):
+        return {}
 
 
 def lives(who: Command) -> bool:
@@ -212,6 +270,22 @@ def _holds(pid: int, path: str) -> bool:
         return any(os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{name}")) for name in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
+
+
+def _mapped(pid: int) -> "set[str]":
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            return {os.fsdecode(found) for found in SHARED.findall(file.read())}
+    except OSError:
+        return set()  # another user's process, or gone
+
+
+def _opened(pid: int) -> "set[str]":
+    try:
+        links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return set()
+    return {link for link in links if SHARED.fullmatch(b" " + os.fsencode(link))}
 
 
 def _kill(pid: int) -> None:

@@ -15,6 +15,7 @@ from domain.processes.condition import ConditionName
 from domain.processes.failure import FailureClass
 from domain.processes.ports import Exit
 from domain.processes.process import Phase, Process, Resources
+from domain.processes.queries import log_lines
 from domain.projects import actions as projects
 from domain.projects.project import ProjectCreate
 from domain.runs import actions, hosting, queries
@@ -70,7 +71,7 @@ async def test_what_the_infrastructure_broke_is_tried_again_from_the_newest_comp
     assert (Phase.waiting, 2, 0, "folder") == (process.phase, process.attempt, process.log_offset, process.folder)
     await retaken(db, started)
     await db.run(hosting.said, started.process, started.speaker, words(b"three", attempt=2))
-    lines = await db.read(lambda tx: queries.log_lines(tx, run.id, 0, 9))
+    lines = await db.read(lambda tx: log_lines(tx, run.id, 0, 9))
     assert ["one", "two", "three"] == [line.text.decode() for line in lines if not line.level]
 
 

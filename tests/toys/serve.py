@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +291,8 @@ def main() -> None:
     left = Path(f"/dev/shm/psm_{os.getpid():08x}")  # noqa: S108 - where vLLM leaves its own
     if asked.shared_memory:
         left.write_bytes(b"toy")
-    asyncio.run(_live(asked))
+    with left.open("rb") if asked.shared_memory else nullcontext():  # as one that has it mapped
+        asyncio.run(_live(asked))
     left.unlink(missing_ok=True)
 
 
