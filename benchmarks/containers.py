@@ -77,6 +77,7 @@ def _house(folder: Path, redis_url: str, engine: PrivateEngine, **words: str) ->
         folder,
         f"sqlite:///{folder}/training.db",
         redis_url,
+        TUNEYARD_HOST=folder.name,  # one Redis for both: each host has a bell of its own
         TUNEYARD_EXECUTOR="docker",
         DOCKER_HOST=engine.address,
         DOCKER_WORKING_DIR=SCRIPTS,
