@@ -160,7 +160,7 @@ class DeidController(Controller):
         ready = caller.world.deid.ready(data.policy_id, options.seed)
         if options.return_mapping:
             _require_mapping(caller, ready.policy)
-        cleaned = await _out_of_the_way(texts, ready.texts)
+        cleaned = await _out_of_the_way(texts, ready.texts, now=ready.warm)
         if options.return_mapping:
             await _record(caller, "deid.mapping_returned", data.policy_id, {"values": sum(len(each.changes) for each in cleaned)})
         answer = _answer(caller, ready.policy, data, texts, cleaned)
@@ -210,8 +210,8 @@ def _texts(text: list[str] | str) -> list[str]:
     return texts
 
 
-async def _out_of_the_way(texts: list[str], work: Any) -> Any:  # noqa: ANN401 - whatever the work gives
-    if sum(map(len, texts)) * 3 < IN_A_THREAD_BYTES:
+async def _out_of_the_way(texts: list[str], work: Any, *, now: bool = True) -> Any:  # noqa: ANN401 - whatever the work gives
+    if now and sum(map(len, texts)) * 3 < IN_A_THREAD_BYTES:
         return work(texts)
     return await asyncio.to_thread(work, texts)
 

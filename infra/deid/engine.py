@@ -2,19 +2,21 @@
 
 import logging
 import secrets
+import threading
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
 from domain.deid.clean import Cleaned, clean, making
-from domain.deid.find import Detectors, Everywhere
+from domain.deid.find import Detectors, Everywhere, Scanner
 from domain.deid.keys import Key, Keyring, seeded
 from domain.deid.lines import Line, clean_json_lines, clean_text_lines
 from domain.deid.operators import Making, reveal
+from domain.deid.people import PEOPLE
 from domain.deid.policy import BUILT_IN, CompiledPolicy, Policy, PolicyError, compiled
+from domain.deid.rule import Rule
 from domain.errors import Conflict
 from infra.deid.ciphers import Ciphers
 from infra.deid.keyfile import load_keyring
@@ -24,15 +26,34 @@ from infra.settings import Settings, SettingsError
 log = logging.getLogger(__name__)
 
 
-@cache
-def detectors() -> Detectors:
-    """Return our rules with the fastest scanner that this machine has."""
+def detectors(*, people: bool = True) -> Detectors:
+    """Return our rules with the fastest scanner that this machine has; without `people` it does not look for names and addresses."""
+    with _MAKING:
+        if people not in _MADE:
+            _MADE[people] = Detectors(BUILT_IN, _scanner(BUILT_IN if people else BUILT_IN[: -len(PEOPLE)]))
+        return _MADE[people]
+
+
+_MADE: dict[bool, Detectors] = {}
+_MAKING = threading.Lock()
+
+
+def _scanner(rules: Sequence[Rule]) -> Scanner:
     try:
         from infra.deid.scanner import HyperscanScanner  # noqa: PLC0415 - not every machine has it
     except ImportError as missing:
         log.warning("Hyperscan cannot be loaded (%s): de-identification works, but slowly", missing)
-        return Detectors(BUILT_IN, Everywhere(BUILT_IN))
-    return Detectors(BUILT_IN, HyperscanScanner(BUILT_IN))
+        return Everywhere(rules)
+    return HyperscanScanner(rules)
+
+
+def detectors_for(policy: CompiledPolicy) -> Detectors:
+    """Return the detectors that a policy needs."""
+    return detectors(people=_wants_people(policy))
+
+
+def _wants_people(policy: CompiledPolicy) -> bool:
+    return any(place in policy.wanted for place in range(len(BUILT_IN) - len(PEOPLE), len(BUILT_IN)))
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
@@ -57,15 +78,24 @@ class Ready:
 
     def texts(self, texts: Sequence[str], keys: Sequence[str] | None = None) -> list[Cleaned]:
         """De-identify texts; `keys` names the JSON field of each."""
-        return clean(detectors(), self.policy, texts, self._making(), keys)
+        return clean(self._detectors, self.policy, texts, self._making(), keys)
 
     def json_lines(self, lines: Sequence[bytes]) -> list[Line]:
         """De-identify JSON lines."""
-        return clean_json_lines(detectors(), self.policy, lines, self._making())
+        return clean_json_lines(self._detectors, self.policy, lines, self._making())
 
     def text_lines(self, lines: Sequence[bytes]) -> list[Line]:
         """De-identify plain lines."""
-        return clean_text_lines(detectors(), self.policy, lines, self._making())
+        return clean_text_lines(self._detectors, self.policy, lines, self._making())
+
+    @property
+    def warm(self) -> bool:
+        """Whether its scanner is there already; making it takes half a second."""
+        return _wants_people(self.policy) in _MADE
+
+    @property
+    def _detectors(self) -> Detectors:
+        return detectors_for(self.policy)
 
     def _making(self) -> Making:
         return making(self.policy, self._key, self._cipher)
