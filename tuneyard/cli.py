@@ -11,7 +11,7 @@ from tuneyard import doctor as doctor_room
 from tuneyard import show
 from tuneyard import up as up_room
 from tuneyard.client import ApiError, TuneyardError, Unreachable
-from tuneyard.commands import artifacts, assets, hosts, projects, runs
+from tuneyard.commands import artifacts, assets, deid, hosts, projects, runs
 from tuneyard.plan import Wish
 from tuneyard.session import Group, Session, language, pass_session
 
@@ -65,7 +65,17 @@ def doctor(session: Session) -> None:
     sys.exit(doctor_room.doctor(session.client, session.out, as_json=session.as_json))
 
 
-for command in (projects.projects, assets.datasets, assets.configs, runs.runs, runs.logs, runs.metrics, artifacts.artifacts, hosts.hosts):
+for command in (
+    projects.projects,
+    assets.datasets,
+    assets.configs,
+    runs.runs,
+    runs.logs,
+    runs.metrics,
+    artifacts.artifacts,
+    deid.deid,
+    hosts.hosts,
+):
     root.add_command(command)
 
 

@@ -117,6 +117,12 @@ def hosts(found: Iterable[Host]) -> Table:
     return _table(["name", "status", "address", "executor", "processes", "GPUs"], rows)
 
 
+def found_in_file(summary: Json, spoken: str) -> Table:
+    """What a file holds by type, with masked examples."""
+    rows = [[each["type"], each[f"label_{spoken}"], f"{each['count']:,}", each["example"]] for each in summary["found"]]
+    return _table(["type", "", "count", "example (masked)"], rows or [["nothing found", "", "0", ""]])
+
+
 def runs(found: Iterable[Run]) -> Table:
     """Runs, one per line."""
     rows = ([each["id"], each["name"], status(each), bar(each["progress"], 12), clock(each["started_at"])] for each in found)

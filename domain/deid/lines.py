@@ -29,6 +29,8 @@ class Line(Struct, frozen=True, kw_only=True):
     """The bytes that came, where nothing was found."""
     counts: dict[tuple[str, str], int] = {}
     """How many values by type and field, such as `("CN_MOBILE", "messages[].content")`."""
+    examples: dict[str, str] = {}
+    """Where asked for: of each type one value, masked."""
     wrong: str | None = None
     """Why the line could not be read; then it must not be passed on as clean."""
 
@@ -49,21 +51,28 @@ class _Leaf(Struct):
     text: str
 
 
-def clean_json_lines(detectors: Detectors, policy: CompiledPolicy, lines: Sequence[bytes], made: Making) -> list[Line]:
+def clean_json_lines(
+    detectors: Detectors, policy: CompiledPolicy, lines: Sequence[bytes], made: Making, *, examples: bool = False
+) -> list[Line]:
     """De-identify the string leaves of JSON values, one a line, all lines in one pass."""
     read = [[_read(line)] for line in lines]  # each in a box, since a line may be nothing but a string
     selected = _selector(policy)
     leaves = [leaf for index, box in enumerate(read) for leaf in _leaves(index, box, 0, "", "", selected)]
     cleaned = clean(detectors, policy, [leaf.text for leaf in leaves], made, [leaf.key for leaf in leaves])
     counts: dict[int, dict[tuple[str, str], int]] = {}
+    shown: dict[int, dict[str, str]] = {}
     for leaf, each in zip(leaves, cleaned, strict=True):
         if each.changes:
             _count(counts.setdefault(leaf.line, {}), leaf.field, each)
             leaf.holder[leaf.place] = each.text
-    return [_line(line, box[0], counts.get(index)) for index, (line, box) in enumerate(zip(lines, read, strict=True))]
+            if examples:
+                shown.setdefault(leaf.line, {}).update(_examples(each))
+    return [_line(line, box[0], counts.get(index), shown.get(index, {})) for index, (line, box) in enumerate(zip(lines, read, strict=True))]
 
 
-def clean_text_lines(detectors: Detectors, policy: CompiledPolicy, lines: Sequence[bytes], made: Making) -> list[Line]:
+def clean_text_lines(
+    detectors: Detectors, policy: CompiledPolicy, lines: Sequence[bytes], made: Making, *, examples: bool = False
+) -> list[Line]:
     """De-identify plain lines of UTF-8."""
     texts, wrong = [], {}
     for index, line in enumerate(lines):
@@ -77,7 +86,7 @@ def clean_text_lines(detectors: Detectors, policy: CompiledPolicy, lines: Sequen
         counts: dict[tuple[str, str], int] = {}
         _count(counts, "", each)
         data = each.text.encode() if each.changes else line
-        result.append(Line(data=data, counts=counts, wrong=wrong.get(index)))
+        result.append(Line(data=data, counts=counts, examples=_examples(each) if examples else {}, wrong=wrong.get(index)))
     return result
 
 
@@ -91,10 +100,19 @@ def _read(line: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         value = msgspec.json.decode(line) if line.strip() else None
     except UnicodeDecodeError as problem:
-        return _Wrong(f"byte {problem.start} is not UTF-8")
+        return _Wrong(f"byte {_first_wrong_byte(line, problem)} is not UTF-8")
     except (msgspec.DecodeError, RecursionError) as problem:
         return _Wrong(f"it is not JSON ({problem})")
     return _checked(line, value)
+
+
+def _first_wrong_byte(line: bytes, problem: UnicodeDecodeError) -> int:
+    """Return where in the line it is; the reader counts from the string's beginning."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as of_line:
+        return of_line.start
+    return problem.start
 
 
 def _checked(line: bytes, value: Any) -> Any:  # noqa: ANN401 - as above
@@ -182,9 +200,13 @@ def _count(counts: dict[tuple[str, str], int], field: str, cleaned: Cleaned) -> 
         counts[change.type, field] = counts.get((change.type, field), 0) + 1
 
 
-def _line(line: bytes, value: Any, counts: dict[tuple[str, str], int] | None) -> Line:  # noqa: ANN401 - any JSON
+def _examples(cleaned: Cleaned) -> dict[str, str]:
+    return {change.type: f"{change.original[0]}{'*' * min(12, max(3, len(change.original) - 1))}" for change in cleaned.changes}
+
+
+def _line(line: bytes, value: Any, counts: dict[tuple[str, str], int] | None, examples: dict[str, str]) -> Line:  # noqa: ANN401 - any JSON
     if isinstance(value, _Wrong):
         return Line(data=line, wrong=value.reason)
     if counts is None:
         return Line(data=line)
-    return Line(data=msgspec.json.encode(value), counts=counts)
+    return Line(data=msgspec.json.encode(value), counts=counts, examples=examples)

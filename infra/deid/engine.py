@@ -80,13 +80,13 @@ class Ready:
         """De-identify texts; `keys` names the JSON field of each."""
         return clean(self._detectors, self.policy, texts, self._making(), keys)
 
-    def json_lines(self, lines: Sequence[bytes]) -> list[Line]:
+    def json_lines(self, lines: Sequence[bytes], *, examples: bool = False) -> list[Line]:
         """De-identify JSON lines."""
-        return clean_json_lines(self._detectors, self.policy, lines, self._making())
+        return clean_json_lines(self._detectors, self.policy, lines, self._making(), examples=examples)
 
-    def text_lines(self, lines: Sequence[bytes]) -> list[Line]:
+    def text_lines(self, lines: Sequence[bytes], *, examples: bool = False) -> list[Line]:
         """De-identify plain lines."""
-        return clean_text_lines(self._detectors, self.policy, lines, self._making())
+        return clean_text_lines(self._detectors, self.policy, lines, self._making(), examples=examples)
 
     @property
     def warm(self) -> bool:
