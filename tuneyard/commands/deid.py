@@ -1,4 +1,4 @@
-"""`tuneyard deid`: find and replace personal data in files. The engine runs on this machine, in a process of its own; no server is asked."""
+"""`tuneyard deid`: find and replace personal data in files. The engine runs here, in a process of its own; no server is needed."""
 
 import json
 import os
