@@ -117,7 +117,9 @@ MECHANISMS: dict[str, tuple[Edit, ...]] = {
     "the grace began when the command was first asked": (
         Edit("workers/stop.py", 'max(time.time() - os.stat(f"{self._directory}/stop").st_mtime, 0.0)', "0.0"),
     ),
-    "after the grace comes the kill": (Edit("workers/stop.py", "if passed >= grace + LAST_WORD_SECONDS:", "if passed < 0:"),),
+    "after the grace comes the kill": (
+        Edit("workers/stop.py", "if process.stop_kill and passed >= end_of_grace + LAST_WORD_SECONDS:", "if passed < 0:"),
+    ),
     "a stop needs no file": (
         Edit("infra/executors/rundir.py", "with suppress(OSError):", "with suppress(ValueError):"),
         Edit("workers/stop.py", "except OSError as problem:", "except UnicodeError as problem:"),
@@ -200,6 +202,6 @@ MECHANISMS: dict[str, tuple[Edit, ...]] = {
         Edit("domain/runs/terminal.py", "if len(part) <= limit:\n        return [part]", "if part or limit:\n        return [part]"),
     ),
     "bad bytes are replaced, not dropped": (
-        Edit("api/run_logs.py", 'line.text.decode("utf-8", "replace")', 'line.text.decode("utf-8", "ignore")'),
+        Edit("api/logs.py", 'line.text.decode("utf-8", "replace")', 'line.text.decode("utf-8", "ignore")'),
     ),
 }
