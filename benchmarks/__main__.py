@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import adoption, containers, endpoints, ingest, pages, placement, starts
+from benchmarks import adoption, containers, endpoints, ingest, inspection, pages, placement, starts
 from benchmarks.report import Section, show, show_missed
 
 SECTIONS: dict[str, Callable[[Path], Section]] = {
@@ -21,6 +21,7 @@ SECTIONS: dict[str, Callable[[Path], Section]] = {
     "pages": pages.section,
     "http": endpoints.section,
     "placement": placement.section,
+    "inspection": inspection.section,
 }
 
 WIDTH = 140

@@ -22,7 +22,7 @@ from domain.runs.ports import HasRuns
 from domain.runs.recipe import Recipe
 from domain.runs.run import NewRun
 from domain.training.estimates import Estimates, batch_of
-from domain.training.fields import check, length_of, whole
+from domain.training.fields import check, count_in, length_of
 from domain.training.paths import check_urls
 from domain.training.problem import Problem, errors, shown
 from domain.training.report import Finding, Report
@@ -155,19 +155,19 @@ def _more(finding: Finding, problem: Problem) -> int:
 
 def _batch(config: dict[str, Any], task: TaskType, gpus: int) -> Iterator[Problem]:
     """Hold `global_batch_size` against per device × data parallel (× accumulation), where all is said."""
-    total, batch = config.get("global_batch_size"), batch_of(config, task, gpus)
-    if not whole(total) or batch.per_device is None:
+    total, batch = count_in(config, "global_batch_size"), batch_of(config, task, gpus)
+    if total is None or batch.per_device is None:
         return
-    said = whole(config.get("gradient_accumulation_steps"))
+    said = count_in(config, "gradient_accumulation_steps") is not None
     product = batch.per_device * batch.data_parallel * batch.accumulation
     facts = {"whole": str(total), "each": str(batch.per_device), "ways": str(batch.data_parallel), "product": str(product)}
     if total == product:
         return
-    if said or int(total or 0) % product:
+    if said or total % product:
         steps = f" × {batch.accumulation}" if said else ""
         yield Problem(rule=Rule.batch_mismatch, place="global_batch_size", facts=facts | {"steps": steps})
     else:
-        yield Problem(rule=Rule.batch_accumulates, place="global_batch_size", facts=facts | {"steps": str(int(total or 0) // product)})
+        yield Problem(rule=Rule.batch_accumulates, place="global_batch_size", facts=facts | {"steps": str(total // product)})
 
 
 def _marks(config: dict[str, Any], path: str, report: Report) -> Iterator[Problem]:

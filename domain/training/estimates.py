@@ -1,12 +1,12 @@
 """What a training will take, reckoned from what is known before it starts: steps, memory, disk. Estimates, with their formulas shown."""
 
 import re
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 from msgspec import Struct
 
-from domain.training.fields import length_of, whole
+from domain.training.fields import FIELDS, count_in, length_of
 from domain.training.report import Report
 from domain.training.task_type import TaskType
 
@@ -19,7 +19,10 @@ BYTES_CHECKPOINT = 14
 """Per parameter in a checkpoint: weights in 2 bytes, master weights and two moments in 4 each."""
 DEFAULT_BATCH, DEFAULT_LENGTH, DEFAULT_RANK = 1, 2048, 8
 
-_SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])")
+MOST = 2**63 - 1
+"""No answer holds a larger number."""
+
+_SIZE = re.compile(r"(?<![\w.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,4})?)([bm])(?![a-z0-9])")
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -90,16 +93,14 @@ def parameters_of(model: str | None) -> int | None:
 
 def batch_of(config: dict[str, Any], task: TaskType, gpus: int) -> Batch:
     """Return the samples per step: what the config says, or per device × data parallel × accumulation."""
-    split = 1
-    for key in ("tensor_parallel_size", "pipeline_parallel_size"):
-        split *= config[key] if whole(config.get(key)) else 1
+    split = prod(count_in(config, key) or 1 for key in ("tensor_parallel_size", "pipeline_parallel_size"))
     ways = max(gpus // split, 1)
-    each = next((config[key] for key in ("per_device_train_batch_size", "per_device_batch_size") if whole(config.get(key))), None)
-    accumulation = config["gradient_accumulation_steps"] if whole(config.get("gradient_accumulation_steps")) else 1
+    each = count_in(config, "per_device_train_batch_size") or count_in(config, "per_device_batch_size")
+    accumulation = count_in(config, "gradient_accumulation_steps") or 1
     named = {TaskType.pretrain: "global_batch_size", TaskType.rl: "rollout_batch_size", TaskType.lora: "train_batch_size"}.get(task)
-    samples = config[named] if named and whole(config.get(named)) else None
+    samples = count_in(config, named) if named else None
     if samples is None and each is not None:
-        samples = each * ways * accumulation
+        samples = min(each * ways * accumulation, MOST)
     return Batch(per_device=each, data_parallel=ways, accumulation=accumulation, samples=samples)
 
 
@@ -121,10 +122,12 @@ def _steps(config: dict[str, Any], task: TaskType, batch: Batch, samples: int | 
         length = length_of(config, task)[1]
         sequences = ceil(tokens / length) if length else samples
     per_epoch = ceil(sequences / batch.samples)
+    if limit := count_in(config, "max_steps"):
+        return Steps(per_epoch=per_epoch, total=limit)
     epochs = config.get("num_train_epochs")
-    if whole(config.get("max_steps")):
-        return Steps(per_epoch=per_epoch, total=config["max_steps"])
-    return Steps(per_epoch=per_epoch, total=ceil(per_epoch * epochs) if isinstance(epochs, int | float) and epochs > 0 else None)
+    if isinstance(epochs, int | float) and 0 < epochs <= FIELDS["num_train_epochs"].high:
+        return Steps(per_epoch=per_epoch, total=ceil(per_epoch * epochs))
+    return Steps(per_epoch=per_epoch, total=None)
 
 
 def _gpu_memory(config: dict[str, Any], task: TaskType, parameters: int, batch: Batch) -> Bytes:
@@ -143,17 +146,19 @@ def _gpu_memory(config: dict[str, Any], task: TaskType, parameters: int, batch: 
         also = 4 if task is TaskType.rl else 0  # the reference and the reward model, weights alone
         held = parameters * (BYTES_FULL + also)
         weights = f"{parameters / GB:g}e9 × {BYTES_FULL + also} bytes"
-    return Bytes(bytes=held + activations, formula=f"{weights} + {shown}, nothing sharded, gradient checkpointing")
+    return Bytes(bytes=min(held + activations, MOST), formula=f"{weights} + {shown}, nothing sharded, gradient checkpointing")
 
 
 def _checkpoints(config: dict[str, Any], task: TaskType, parameters: int) -> Bytes:
-    kept = config["save_total_limit"] if whole(config.get("save_total_limit")) else 3
+    kept = count_in(config, "save_total_limit") or 3
     if task is TaskType.lora:
         one = _adapter(config, *_shape(parameters)) * BYTES_CHECKPOINT
-        return Bytes(bytes=one * kept, formula=f"{kept} checkpoints × adapter {one // BYTES_CHECKPOINT:,} × {BYTES_CHECKPOINT} bytes")
+        return Bytes(
+            bytes=min(one * kept, MOST), formula=f"{kept} checkpoints × adapter {one // BYTES_CHECKPOINT:,} × {BYTES_CHECKPOINT} bytes"
+        )
     size = parameters * (BYTES_CHECKPOINT * kept + 2)
     return Bytes(
-        bytes=size,
+        bytes=min(size, MOST),
         formula=f"{kept} checkpoints × {parameters / GB:g}e9 × {BYTES_CHECKPOINT} bytes + the final model {parameters / GB:g}e9 × 2 bytes",
     )
 
@@ -168,5 +173,5 @@ def _adapter(config: dict[str, Any], layers: int, width: int) -> int:
     """Return an adapter's parameters: two matrices of rank r per module and layer."""
     modules = config.get("peft_target_modules") or config.get("target_modules")
     count = len(modules) if isinstance(modules, list) else 2
-    rank = config["lora_r"] if whole(config.get("lora_r")) else DEFAULT_RANK
+    rank = count_in(config, "lora_r") or DEFAULT_RANK
     return 2 * rank * width * layers * count

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite, isinf
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from msgspec import Struct
 
@@ -12,6 +12,8 @@ from domain.training.problem import Problem, shown
 from domain.training.rule import Rule
 from domain.training.task_type import KEYS, TaskType
 
+SHORTEST_KEY, LONGEST_KEY = 4, 60
+"""Characters of a key that may be a typo: shorter names are alike by chance, longer ones are no names."""
 MOST_TYPOS = 20
 """Unknown keys that are looked at for a likely typo."""
 
@@ -181,11 +183,16 @@ def check(config: dict[str, Any], task: TaskType, *, written: bool) -> Iterator[
 def length_of(config: dict[str, Any], task: TaskType) -> tuple[str, int | None]:
     """Return what the config calls the longest sample, and how long that is in tokens."""
     key = LENGTH.get(task, "max_seq_length")
-    value = config.get(key)
-    return key, value if whole(value) else None
+    return key, count_in(config, key)
 
 
-def whole(value: object) -> bool:
+def count_in(config: dict[str, Any], key: str) -> int | None:
+    """Return a number of things that the config says; None where it says none, or none that can be."""
+    value, field = config.get(key), FIELDS.get(key, _COUNT)
+    return value if whole(value) and value <= field.high else None
+
+
+def whole(value: object) -> TypeGuard[int]:
     """Whether a value is a whole number of at least one."""
     return type(value) is int and value >= 1
 
@@ -232,5 +239,7 @@ def _found(value: object) -> str:
 
 @lru_cache(maxsize=1024)
 def _meant(key: str) -> str | None:
+    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+        return None
     found = get_close_matches(key.lower().replace("-", "_"), _KNOWN, n=1, cutoff=0.87)
-    return found[0] if found and len(key) > 3 else None  # noqa: PLR2004 - short names are alike by chance
+    return found[0] if found else None

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from msgspec import UNSET, Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from domain.training.problem import Problem, shown
 from domain.training.rule import Rule
@@ -32,7 +33,7 @@ class Lora:
         found = self._chat.sift(records, extras)
         fields = [(name, f"extra_{extras.index(name)}") for name in MARKS if name in extras]
         for index, record in enumerate(records if fields else ()):
-            marks = {name: value for name, field in fields if (value := getattr(record, field)) is not UNSET and value is not None}
+            marks = {name: value for name, field in fields if (value := _read(getattr(record, field))) is not None}
             if marks:
                 found.marks.append((index, marks))
                 if next(_marks(marks), None):
@@ -49,6 +50,13 @@ class Lora:
         found = self._chat.facts(record)
         found.marks = {name: record[name] for name in MARKS if record.get(name) is not None}
         return found
+
+
+def _read(value: Raw | None) -> object:
+    try:
+        return None if value is None else msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # its line is looked at carefully
 
 
 def disagreement(field: str, first: int, before: object, found: object) -> Problem:

@@ -7,11 +7,10 @@ is plain. Whatever is not plain goes the careful way (`judge`), which says what 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from types import NoneType
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from domain.training.problem import Problem, kinds
 from domain.training.rule import Rule
@@ -20,6 +19,8 @@ METADATA: dict[str, type] = {"metadata": dict}
 """What every kind of sample may carry along."""
 MAX_DEPTH = 100
 """Nested collections in a sample; more is a mistake, and readers give up at about a thousand."""
+LONGEST_KNOWN = 200
+"""Bytes of a field's JSON that is remembered."""
 MOST_EXTRAS = 32
 """Further fields that the fast way learns; files with more go the careful way."""
 
@@ -80,25 +81,53 @@ class Kind(Protocol):
 @lru_cache(maxsize=256)
 def with_extras(base: type[Struct], extras: tuple[str, ...]) -> type[Struct]:
     """Return a line's type that also reads these fields, whatever they hold."""
-    fields = [(f"extra_{index}", Any, msgspec.field(default=UNSET, name=name)) for index, name in enumerate(extras)]
+    fields = [(f"extra_{index}", msgspec.Raw, msgspec.field(default=None, name=name)) for index, name in enumerate(extras)]
     return msgspec.defstruct(f"{base.__name__}With{len(extras)}", fields, bases=(base,), gc=False)
 
 
 def further(records: Sequence[Any], extras: tuple[str, ...], types: dict[str, type]) -> tuple[int, set[int]]:
-    """Look at the further fields of records made by `with_extras`: the colons they explain, and which records have a wrong type there."""
+    """Look at the further fields of records made by `with_extras`: the colons they explain, and which records are not plain there."""
     colons, odd = 0, set[int]()
     for index, name in enumerate(extras):
         values = list(map(attrgetter(f"extra_{index}"), records))
-        colons += len(values) - values.count(UNSET)
-        for value in values:
-            kind = type(value)
-            if kind is str:
-                colons += value.count(":")
-            elif kind is dict or kind is list:
-                colons += colons_of(value)
-        if name in types and not set(map(type, values)) <= {types[name], NoneType, UnsetType}:
-            odd.update(at for at, value in enumerate(values) if not isinstance(value, (types[name], NoneType, UnsetType)))
+        given = [value for value in values if value is not None]
+        joined = b" ".join(given)
+        colons += len(given)
+        if name not in types and _plain_strings(joined, len(given)):
+            colons += joined.count(b":")
+            continue
+        for place, value in enumerate(values):
+            if value is not None:
+                count = (_colons_known if len(value) <= LONGEST_KNOWN else _colons_in)(bytes(value), types.get(name))
+                colons += count or 0
+                if count is None:
+                    odd.add(place)
     return colons, odd
+
+
+def _plain_strings(joined: bytes, count: int) -> bool:
+    """Whether so many values are strings with nothing escaped or hidden in them: most ids and tags are."""
+    try:
+        return joined.count(b'"') == 2 * count and joined.startswith(b'"') and b"\\" not in joined and joined.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def _colons_in(value: bytes, wanted: type | None) -> int | None:
+    """Return the colons that a field's JSON explains; None where the careful way must look."""
+    try:
+        read = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if wanted is not None and read is not None and not isinstance(read, wanted):
+        return None
+    if isinstance(read, str):
+        return read.count(":")
+    return colons_of(read) if isinstance(read, dict | list) else 0
+
+
+_colons_known = lru_cache(maxsize=4096)(_colons_in)
+"""Files say the same again and again."""
 
 
 def blank(texts: Iterable[Iterable[str]]) -> set[int]:

@@ -24,7 +24,7 @@ from domain.training.task_type import TaskType, task_type_of
 from infra.files.reading import open_data
 from infra.files.tally import Tally
 
-BLOCK = 2**16
+BLOCK = 2**17
 """Bytes that are judged together: they fit into a core's cache, which is faster than any larger piece."""
 LONGEST_LINE = 8 * 2**20
 """Bytes; a longer line is passed over without being held."""
