@@ -22,6 +22,7 @@ from api.events import EventController
 from api.follow import closing_at_signals
 from api.health import HealthController
 from api.hosts import HostController
+from api.jobs import DeidentificationController, JobController
 from api.parameters import note_parameters, refuse_unknown
 from api.projects import ProjectController
 from api.reports import ReportController
@@ -63,6 +64,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             TrainConfigController,
             TrainConfigsController,
             HostController,
+            DeidentificationController,
+            JobController,
             DeidController,
             BlobController,
             HealthController,

@@ -13,7 +13,7 @@ from api.provide import TheCaller, WantedPage, paged
 from api.train_configs import TrainConfigInfo, config_info
 from api.upload import FileUpload, keep_file
 from domain.datasets import actions
-from domain.datasets.dataset import FOLDER, Dataset, DatasetCreateRequest, DatasetStatus, Upload
+from domain.datasets.dataset import FOLDER, Dataset, DatasetCreateRequest, DatasetStatus, Deidentified, Upload
 from domain.files import Pinned
 from domain.ids import DatasetId, UploadId
 from domain.paging import Page
@@ -41,6 +41,8 @@ class DatasetFile(Struct, frozen=True, kw_only=True):
     uploaded_at: datetime
     added_in: int
     """The version of the dataset that it came with."""
+    deidentified: Deidentified | None
+    """By what personal data was taken out of it."""
 
 
 class UploadProgress(Struct, frozen=True, kw_only=True):
@@ -176,4 +178,5 @@ def dataset_file(upload: Upload) -> DatasetFile:
         sha256=upload.sha256,
         uploaded_at=upload.uploaded_at,
         added_in=upload.added_in,
+        deidentified=upload.deidentified,
     )

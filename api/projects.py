@@ -5,10 +5,10 @@ from typing import Annotated, Any, Protocol
 
 from litestar import Controller, Request, Response, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import Struct
+from msgspec import Struct, UnsetType
 from msgspec.structs import asdict
 
-from api.provide import TheCaller, WantedPage, paged
+from api.provide import Caller, TheCaller, WantedPage, paged
 from domain.ids import RunId
 from domain.paging import Page
 from domain.projects import actions
@@ -61,6 +61,7 @@ class ProjectController(Controller):
     @post()
     async def create_project(self, caller: TheCaller, data: JSONBody[ProjectCreate]) -> ProjectDetail:
         """Register a training project; only the name is required."""
+        _require_policy(caller, data.deid_policy)
         project, version = await caller.db.run(actions.create, data)
         return _shown(project, [version], [], caller.language)
 
@@ -88,8 +89,15 @@ class ProjectController(Controller):
     @patch("/{ref:str}")
     async def change_project(self, caller: TheCaller, ref: FromPath[str], data: JSONBody[ProjectChanges]) -> ProjectDetail:
         """Change a project's configuration, which writes a new version; `status: archived` archives it."""
+        _require_policy(caller, data.deid_policy)
         project = await caller.db.run(actions.change, ref, data)
         return _shown(*await caller.db.read(_whole, project.id), caller.language)
+
+
+def _require_policy(caller: Caller, policy: str | UnsetType | None) -> None:
+    """NotFound, with those that there are, unless it is a policy."""
+    if isinstance(policy, str):
+        caller.world.deid.shelf.get(policy)
 
 
 def _shown(project: Project, versions: list[ProjectVersion], runs: list[RunSummary], language: str) -> ProjectDetail:

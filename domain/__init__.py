@@ -5,6 +5,7 @@ Dataset    uploaded files under a name; every change is a new version; a run pin
 Transfer   a file on its way into a dataset, over as many connections as it takes.
 Config     a training YAML, checked when it arrives, frozen into each run.
 Run        one training: queued → starting → running → succeeded | failed | cancelled; `cancelling` from any live state.
+Job        work of ours on the files of a dataset, such as taking personal data out of it; its end is a version.
 Process    a command alive on a host for an owner (a run, a deployment, a job). The row is the order to start it.
 Attempt    one life of a process; its run directory tells whether it started, lives, and how it ended.
 Host       a machine with a worker; its lease says which worker may speak for it.

@@ -19,12 +19,13 @@ UploadId = NewType("UploadId", str)
 TransferId = NewType("TransferId", str)
 ConfigId = NewType("ConfigId", str)
 DeploymentId = NewType("DeploymentId", str)
+JobId = NewType("JobId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _CHARACTERS = 26
 _RANDOM_BITS = 80
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-PREFIXES = ("proj_", "run_", "ckpt_", "art_", "proc_", "cfg_")
+PREFIXES = ("proj_", "run_", "ckpt_", "art_", "proc_", "cfg_", "job_")
 
 
 def new_id(prefix: str) -> str:

@@ -11,7 +11,7 @@ from tuneyard import doctor as doctor_room
 from tuneyard import show
 from tuneyard import up as up_room
 from tuneyard.client import ApiError, TuneyardError, Unreachable
-from tuneyard.commands import artifacts, assets, deid, hosts, projects, runs
+from tuneyard.commands import artifacts, assets, deid, hosts, jobs, projects, runs
 from tuneyard.plan import Wish
 from tuneyard.session import Group, Session, language, pass_session
 
@@ -75,6 +75,7 @@ for command in (
     artifacts.artifacts,
     deid.deid,
     hosts.hosts,
+    jobs.jobs,
 ):
     root.add_command(command)
 

@@ -155,6 +155,33 @@ class Client:
             dataset_id = self.dataset(name)["id"]
         return self.push_file(dataset_id, file) | {"path": f"datasets/{name}/{file.name}"}
 
+    def deidentify(self, dataset: str, **asked: Any) -> Json:  # noqa: ANN401 - the API's fields
+        """Order that personal data be taken out of a dataset; `policy_id`, `seed`, `bad_lines` and `files` may be given."""
+        return dict(self._once(_path("v1", "datasets", dataset, "deidentify"), json=asked))
+
+    def jobs(self, *, limit: int | None = None, **wanted: str) -> list[Json]:
+        """Jobs on datasets, newest first; `wanted` filters: dataset."""
+        return self._pages("/v1/jobs", limit, wanted)
+
+    def job(self, job: str) -> Json:
+        """One job, with its report once it has ended."""
+        found: Json = self.call("GET", _path("v1", "jobs", job))
+        return found
+
+    def cancel_job(self, job: str) -> Json:
+        """Stop a job; `cancelled` when it has ended within ten seconds, else `cancelling`."""
+        found: Json = self.call("POST", _path("v1", "jobs", job, "cancel"))
+        return found
+
+    def wait_for_job(self, job: str) -> Iterator[Json]:
+        """Give the job again and again, about twice a second, the last time when it is over."""
+        while True:
+            found = self.job(job)
+            yield found
+            if found["finished_at"]:
+                return
+            time.sleep(0.4)
+
     def configs(self) -> list[Json]:
         """The newest version of each training config."""
         configs: list[Json] = self.call("GET", "/v1/train-configs")

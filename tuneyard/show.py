@@ -86,7 +86,7 @@ def status(noun: Any) -> Text:  # noqa: ANN401 - anything that has a status
 def projects(found: Iterable[Project]) -> Table:
     """Projects, one per line."""
     rows = ([each["id"], each["name"], status(each), each.get("owner"), clock(each["created_at"])] for each in found)
-    return _table(["id", "name", "status", "owner", "created"], rows)
+    return table(["id", "name", "status", "owner", "created"], rows)
 
 
 def project(found: Project) -> Table:
@@ -99,13 +99,13 @@ def project(found: Project) -> Table:
 def datasets(found: Iterable[Dataset]) -> Table:
     """Datasets, one per line."""
     rows = ([each["id"], each.get("name"), status(each), each.get("task_type"), _files(each), clock(each["created_at"])] for each in found)
-    return _table(["id", "name", "status", "task type", "files", "created"], rows)
+    return table(["id", "name", "status", "task type", "files", "created"], rows)
 
 
 def configs(found: Iterable[Json]) -> Table:
     """Training configs, one per line."""
     rows = ([f"configs/{each['filename']}", size(each.get("size", 0)), clock(each.get("uploaded_at"))] for each in found)
-    return _table(["path", "size", "uploaded"], rows)
+    return table(["path", "size", "uploaded"], rows)
 
 
 def hosts(found: Iterable[Host]) -> Table:
@@ -114,19 +114,19 @@ def hosts(found: Iterable[Host]) -> Table:
         [each["name"], status(each), each["address"], each["executor"], f"{each['processes']}/{each['slots']}", _gpus(each["gpus"])]
         for each in found
     )
-    return _table(["name", "status", "address", "executor", "processes", "GPUs"], rows)
+    return table(["name", "status", "address", "executor", "processes", "GPUs"], rows)
 
 
 def found_in_file(summary: Json, spoken: str) -> Table:
     """What a file holds by type, with masked examples."""
     rows = [[each["type"], each[f"label_{spoken}"], f"{each['count']:,}", each["example"]] for each in summary["found"]]
-    return _table(["type", "", "count", "example (masked)"], rows or [["nothing found", "", "0", ""]])
+    return table(["type", "", "count", "example (masked)"], rows or [["nothing found", "", "0", ""]])
 
 
 def runs(found: Iterable[Run]) -> Table:
     """Runs, one per line."""
     rows = ([each["id"], each["name"], status(each), bar(each["progress"], 12), clock(each["started_at"])] for each in found)
-    return _table(["id", "name", "status", "progress", "started"], rows)
+    return table(["id", "name", "status", "progress", "started"], rows)
 
 
 def run(found: Run) -> Table:
@@ -189,7 +189,7 @@ def metrics(found: Iterable[Metric]) -> Table:
     for name, points in sorted(history.items()):
         values = [point["value"] for point in points]
         rows.append([name, str(len(points)), number(values[0]), number(values[-1]), str(points[-1]["step"] or ""), sparkline(values)])
-    return _table(["metric", "values", "first", "last", "step", "curve"], rows)
+    return table(["metric", "values", "first", "last", "step", "curve"], rows)
 
 
 def artifacts(found: Iterable[Artifact]) -> Table:
@@ -205,12 +205,12 @@ def artifacts(found: Iterable[Artifact]) -> Table:
         ]
         for each in listed
     ]
-    table = _table(["id", "name", "type", "size", "tags"], rows)
+    shown = table(["id", "name", "type", "size", "tags"], rows)
     if listed and all(each["path"].startswith("file:///") for each in listed):
         folder = commonpath([each["path"].removeprefix("file://").rpartition("/")[0] for each in listed])
-        table.caption = Text(f"in {folder}", overflow="fold")
-        table.caption_justify = "left"
-    return table
+        shown.caption = Text(f"in {folder}", overflow="fold")
+        shown.caption_justify = "left"
+    return shown
 
 
 def line(found: Line) -> Text:
@@ -247,13 +247,14 @@ def clock(time: str | None) -> str:
     return f"{_time(time).astimezone():%m-%d %H:%M:%S}" if time else ""
 
 
-def _table(columns: list[str], rows: Iterable[Sequence[Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+def table(columns: list[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Rows below their names; the first column is never broken."""
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for position, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=position == 0)
+        shown.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell if cell is not None else "")) for cell in row))
-    return table
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(str(cell if cell is not None else "")) for cell in row))
+    return shown
 
 
 def _fields(fields: Json) -> Table:

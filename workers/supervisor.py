@@ -14,7 +14,7 @@ from domain.ids import ProcessId
 from domain.processes import actions as processes
 from domain.processes.process import OwnerKind
 from infra import tasks
-from workers import deployments, life, runs
+from workers import deployments, jobs, life, runs
 from workers.hand import Hand
 from workers.janitor import tidy
 from workers.sums import keep_summing
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 4
 """A worker may miss this many beats less one before its lease runs out."""
-ROOMS: dict[OwnerKind, life.Take] = {OwnerKind.run: runs.take, OwnerKind.deployment: deployments.take}
+ROOMS: dict[OwnerKind, life.Take] = {OwnerKind.run: runs.take, OwnerKind.deployment: deployments.take, OwnerKind.job: jobs.take}
 """Who sees to the processes of each kind of owner."""
 
 

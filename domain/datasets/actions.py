@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from domain.database import Transaction
-from domain.datasets.dataset import Dataset, DatasetCreateRequest, DatasetVersion, FileChange, Upload
+from domain.datasets.dataset import Dataset, DatasetCreateRequest, DatasetVersion, Deidentified, FileChange, Upload
 from domain.datasets.ports import HasDatasets
 from domain.errors import Conflict, NotFound
 from domain.events.actions import record
@@ -88,6 +88,27 @@ def replace_file(tx: Tx, ref: str, kept: Kept) -> Upload:
     return present if present and present.sha256 == kept.sha256 else _filed(tx, dataset, kept, present)
 
 
+def deidentified(tx: Tx, dataset_id: DatasetId, made: list[tuple[UploadId, Kept, Deidentified]]) -> Dataset:
+    """Put what personal data was taken out of in the place of the files that it was made from.
+
+    Conflict, and nothing has changed, when one of them was taken back or replaced meanwhile: what is there now nobody has looked at.
+    """
+    dataset = _held(tx, dataset_id)
+    present = {each.id: each for each in tx.datasets.uploads(dataset.id)}
+    if gone := [kept.name for upload_id, kept, _ in made if upload_id not in present]:
+        message = f"{', '.join(gone)} of dataset {dataset.name} was taken back or replaced meanwhile; order it again for what is there now"
+        raise Conflict(message, dataset=dataset.id)
+    for upload_id, kept, how in made:
+        old = present[upload_id]
+        if kept.sha256 == old.sha256:
+            tx.datasets.save_upload(replace(old, deidentified=how))
+            record(tx, "upload.found_clean", old.id, dataset=dataset.id, policy=how.policy_id, revision=how.policy_revision)
+        else:
+            _filed(tx, dataset, kept, old, how)
+            dataset = _held(tx, dataset_id)
+    return dataset
+
+
 def require_free(tx: Tx, dataset: Dataset, name: str, sha256: str | None) -> Upload | None:
     """Return the very file if the dataset has it already; Conflict when it has another one of that name."""
     present = _named(tx, dataset, name)
@@ -137,7 +158,7 @@ def delete(tx: Tx, ref: str) -> Dataset:
     return dataset
 
 
-def _filed(tx: Tx, dataset: Dataset, kept: Kept, old: Upload | None) -> Upload:
+def _filed(tx: Tx, dataset: Dataset, kept: Kept, old: Upload | None, how: Deidentified | None = None) -> Upload:
     """Keep a file as the next version of its dataset, in the place of `old`."""
     upload = Upload(
         id=UploadId(new_uuid()),
@@ -148,14 +169,21 @@ def _filed(tx: Tx, dataset: Dataset, kept: Kept, old: Upload | None) -> Upload:
         bytes=kept.size_bytes,
         uploaded_at=tx.now,
         added_in=dataset.version + 1,
+        deidentified=how,
     )
     if old is not None:
         tx.datasets.save_upload(replace(old, removed_in=upload.added_in))
     tx.datasets.add_upload(upload)
-    number = _next(tx, dataset, FileChange.replaced if old else FileChange.added, upload, old)
+    number = _next(tx, dataset, _change(old, how), upload, old)
     told: dict[str, Any] = {"name": upload.name, "bytes": upload.bytes, "sha256": upload.sha256, "version": number}
     record(tx, "upload.added", upload.id, dataset=dataset.id, **told, **({"replaces": old.id} if old else {}))
     return upload
+
+
+def _change(old: Upload | None, how: Deidentified | None) -> FileChange:
+    if how is not None:
+        return FileChange.deidentified
+    return FileChange.replaced if old else FileChange.added
 
 
 def _next(tx: Tx, dataset: Dataset, change: FileChange, upload: Upload, old: Upload | None = None) -> int:

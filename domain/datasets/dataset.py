@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from domain.errors import Flaw, Invalid
-from domain.ids import DatasetId, UploadId, looks_like_uuid
+from domain.ids import DatasetId, JobId, UploadId, looks_like_uuid
 from domain.words import Word
 
 FOLDER = "datasets/"
@@ -107,6 +107,8 @@ class Upload(Struct, frozen=True, kw_only=True):
     """The version that went on without it, since it was replaced or taken back."""
     aborted_at: datetime | None = None
     """When it was taken back: then its bytes stay only for the runs that pinned them."""
+    deidentified: "Deidentified | None" = None
+    """By what personal data was taken out of it; None when nobody has looked."""
 
     @property
     def gone(self) -> str | None:
@@ -116,12 +118,24 @@ class Upload(Struct, frozen=True, kw_only=True):
         return f"{self.name} was taken back at {self.aborted_at:%Y-%m-%d %H:%M:%S} UTC; upload it again to use it"
 
 
+class Deidentified(Struct, frozen=True, kw_only=True):
+    """How a file came to be without personal data."""
+
+    policy_id: str
+    policy_revision: str
+    key_id: str
+    job_id: JobId
+    source: UploadId
+    """The file that it was made from; its own id where nothing had to be changed."""
+
+
 class FileChange(Word):
     """What a version of a dataset changed."""
 
     added = ("added", "增加", "Added")
     replaced = ("replaced", "替换", "Replaced")
     removed = ("removed", "移除", "Removed")
+    deidentified = ("deidentified", "脱敏", "De-identified")
 
 
 class DatasetVersion(Struct, frozen=True, kw_only=True):

@@ -43,6 +43,8 @@ class ProjectCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     training_yaml_name: str | None = None
     status: ProjectStatus | None = None
     executor: ExecutorName | None = None
+    deid_policy: str | None = None
+    """The policy by which its data must have been de-identified; None: it need not be."""
     watch: Watch = Watch()
     """What to watch for while its trainings run."""
 
@@ -62,6 +64,7 @@ class ProjectChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training_yaml_name: str | UnsetType | None = UNSET
     status: ProjectStatus | UnsetType = UNSET
     executor: ExecutorName | UnsetType | None = UNSET
+    deid_policy: str | UnsetType | None = UNSET
     watch: Watch | UnsetType = UNSET
 
     def given(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ class Project(Struct, frozen=True, kw_only=True):
     training_yaml_name: str | None = None
     status: ProjectStatus
     executor: ExecutorName | None = None
+    deid_policy: str | None = None
     watch: Watch = Watch()
     version: int = 1
     run_count: int = 0

@@ -64,6 +64,8 @@ class Source(Struct, frozen=True, kw_only=True):
     """The id of the training folder that the checkpoint lies in; None when its host is not known any more."""
     dataset: FoundDataset | None
     """Another dataset, where the request names one that is uploaded."""
+    deid_policy: str | None
+    """By which that one must have been de-identified."""
 
 
 def source(tx: SourceTx, project_ref: str, run_ref: str, artifact_id: str, asked: NewRun) -> Source:
@@ -77,7 +79,9 @@ def source(tx: SourceTx, project_ref: str, run_ref: str, artifact_id: str, asked
     left_by = tx.runs.get(checkpoint.run_id)
     host = tx.hosts.get(left_by.host) if left_by and left_by.host else None
     dataset = _dataset(tx, asked.dataset) if asked.dataset else None
-    return Source(run=run, checkpoint=checkpoint, folder=host[0].folder if host else None, dataset=dataset)
+    project = projects.get(tx, project_ref)
+    folder = host[0].folder if host else None
+    return Source(run=run, checkpoint=checkpoint, folder=folder, dataset=dataset, deid_policy=project.deid_policy)
 
 
 def _dataset(tx: Tx, ref: str) -> FoundDataset | None:
@@ -86,4 +90,5 @@ def _dataset(tx: Tx, ref: str) -> FoundDataset | None:
         return None
     upload = found.upload
     pinned = Pinned(path=upload.stored_name, size_bytes=upload.bytes, sha256=upload.sha256)
-    return FoundDataset(path=found.path, pinned=pinned, task_type=found.dataset.task_type)
+    made = upload.deidentified
+    return FoundDataset(path=found.path, pinned=pinned, task_type=found.dataset.task_type, deidentified_by=made.policy_id if made else None)

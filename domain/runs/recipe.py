@@ -32,6 +32,8 @@ class FoundDataset(Struct, frozen=True, kw_only=True):
     """How a config names it: `datasets/…`."""
     task_type: str | None = None
     """What its dataset says it is for; None for a file laid there by hand."""
+    deidentified_by: str | None = None
+    """The policy by which personal data was taken out of it."""
 
 
 class FoundConfig(Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
 
 def freeze(project: Project, asked: NewRun, dataset: FoundDataset | None, config: FoundConfig | None) -> Recipe:
     """Decide what a run will read; Invalid naming each missing or contradictory thing."""
-    flaws = [*_missing(project, asked, dataset, config), *_not_settable(asked)]
+    flaws = [*_missing(project, asked, dataset, config), *_not_settable(asked), *_not_deidentified(project.deid_policy, dataset)]
     task_type = _task_type(project, dataset, config)
     if task_type is None and not flaws:
         flaws.append(_unknown_task_type(config))
@@ -74,9 +76,12 @@ def freeze(project: Project, asked: NewRun, dataset: FoundDataset | None, config
     return Recipe(config=effective, inputs={dataset.path: dataset.pinned}, dataset=dataset.path, model=str(model) if model else None)
 
 
-def again(source: Run, asked: NewRun, dataset: FoundDataset | None, checkpoint: str) -> Recipe:
-    """Decide what a run that goes on from another's checkpoint will read: the source's frozen values, the request over them."""
-    flaws = list(_not_settable(asked))
+def again(source: Run, asked: NewRun, dataset: FoundDataset | None, checkpoint: str, deid_policy: str | None = None) -> Recipe:
+    """Decide what a run that goes on from another's checkpoint will read: the source's frozen values, the request over them.
+
+    `deid_policy` is the one by which another dataset must have been de-identified.
+    """
+    flaws = [*_not_settable(asked), *_not_deidentified(deid_policy, dataset)]
     if asked.dataset and dataset is None:
         flaws.append(Flaw("dataset", f"dataset {asked.dataset} is neither uploaded nor in the training directory"))
     if flaws:
@@ -101,6 +106,14 @@ def _missing(project: Project, asked: NewRun, dataset: FoundDataset | None, conf
             Flaw("training_yaml_name", f"training config {project.training_yaml_name} is neither uploaded nor in the training directory")
         )
     return flaws
+
+
+def _not_deidentified(policy: str | None, dataset: FoundDataset | None) -> list[Flaw]:
+    if policy is None or dataset is None or dataset.deidentified_by == policy:
+        return []
+    found = f"was de-identified by policy {dataset.deidentified_by}" if dataset.deidentified_by else "was not de-identified"
+    fix = f"POST /v1/datasets/<id>/deidentify with policy_id {policy} makes its next version, which may be used"
+    return [Flaw("dataset", f"the project requires data de-identified by policy {policy}; {dataset.path} {found}. {fix}")]
 
 
 def _not_settable(asked: NewRun) -> list[Flaw]:

@@ -55,7 +55,7 @@ class Rows(Generic[T]):
     def write(self, thing: T, statement: Update | None = None, **guards: Any) -> bool:  # noqa: ANN401 - bind values
         """Write one over its row, by a statement of `updating` where a guard is wanted; False when no row passes it."""
         row = self.stored.row(thing)
-        keys = {f"key_{column.name}": row[column.name] for column in self.stored.table.primary_key}
+        keys = {f"key_of_{column.name}": row[column.name] for column in self.stored.table.primary_key}
         return bool(
             self.connection.execute(_update(self.stored.table) if statement is None else statement, row | keys | guards).rowcount == 1
         )
@@ -90,7 +90,7 @@ def updating(table: Table, *guards: ColumnElement[bool]) -> Update:
     """Return the statement that writes a struct over its row, if the row passes the guards."""
     keys = list(table.primary_key)
     values: dict[str, Any] = {column.name: bindparam(column.name, type_=column.type) for column in table.c if not column.primary_key}
-    found = (column == bindparam(f"key_{column.name}", type_=column.type) for column in keys)
+    found = (column == bindparam(f"key_of_{column.name}", type_=column.type) for column in keys)
     return fixed(update(table).where(*found, *guards).values(values))
 
 

@@ -9,6 +9,7 @@ from domain.events.event import Event
 from domain.files import Pin
 from domain.hosts.gpu import Gpu
 from domain.hosts.host import Host
+from domain.jobs.job import Job
 from domain.processes.log import LogChunk
 from domain.processes.process import Process
 from domain.projects.project import Project, ProjectSummary, ProjectVersion
@@ -66,6 +67,7 @@ PROCESSES = stored(
     Index("uq_processes_owner", "owner_id", unique=True),
     Index("ix_processes_living", "phase", "host", sqlite_where=_LIVING, postgresql_where=_LIVING),
 )
+JOBS = stored("jobs", Job, ("id",), Index("ix_jobs_dataset", "dataset_id", "created_at", "id"))
 RUNS = stored(
     "runs",
     Run,

@@ -15,6 +15,7 @@ from infra.db.deployments import DeploymentRows
 from infra.db.events import EventRows
 from infra.db.gpus import GpuRows
 from infra.db.hosts import HostRows
+from infra.db.jobs import JobRows
 from infra.db.logs import LogRows
 from infra.db.processes import ProcessRows
 from infra.db.projects import ProjectRows
@@ -123,6 +124,11 @@ class Tx:
     def deployments(self) -> DeploymentRows:
         """The deployments."""
         return DeploymentRows(self.connection)
+
+    @property
+    def jobs(self) -> JobRows:
+        """The jobs."""
+        return JobRows(self.connection)
 
     @property
     def metrics(self) -> MetricRows:

@@ -85,7 +85,7 @@ class Library:
         dataset = found.dataset
         if dataset is None and asked.dataset:
             dataset = await asyncio.to_thread(self._dataset_on_disk, asked.dataset)
-        recipe = again(found.run, asked, dataset, found.checkpoint.relative_path)
+        recipe = again(found.run, asked, dataset, found.checkpoint.relative_path, found.deid_policy)
         problems = of_config(recipe, asked.resources.gpu_count or 1, written=False)
         reports = await self._reports(recipe, recipe.inputs if dataset else {})
         problems += [problem for path, report in reports.items() for problem in of_data(path, report)]

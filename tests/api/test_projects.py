@@ -22,6 +22,7 @@ FIELDS = {
     "status",
     "status_label",
     "executor",
+    "deid_policy",
     "watch",
     "version",
     "versions",

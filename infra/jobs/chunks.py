@@ -1,0 +1,83 @@
+"""One chunk of a data file, de-identified in a process of the pool: JSON lines by their fields, other lines as they are."""
+
+import gzip
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+
+import zstandard
+
+from domain.deid.lines import Line
+from infra.deid.engine import Ready, Recipe
+from infra.files.rewrite import LONGEST_LINE, Bad, Chunk, Piece
+
+JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
+GZIP_LEVEL = 6
+ZSTD_LEVEL = 3
+
+_ready: list[Ready] = []
+"""What this process of the pool works with."""
+
+
+def open_recipe(recipe: Recipe) -> None:
+    """Make ready what every chunk needs, once a process."""
+    _ready[:] = [recipe.ready()]
+
+
+def rewriter_of(name: str) -> Callable[[Chunk], Piece]:
+    """Return what rewrites the chunks of a file of that name; it comes out packed as it came in."""
+    path = PurePosixPath(name.lower())
+    packing = path.suffix if path.suffix in _PACK else ""
+    inner = path.with_suffix("") if packing else path
+    return Rewriter(json=inner.suffix in JSON_ENDINGS, packing=packing)
+
+
+class Rewriter:
+    """Rewrites chunks; it can be sent to the processes of a pool."""
+
+    def __init__(self, *, json: bool, packing: str) -> None:
+        self._json = json
+        self._packing = packing
+
+    def __call__(self, chunk: Chunk) -> Piece:
+        """De-identify one chunk: every line but those that cannot be read, which are given back as they were."""
+        if chunk.too_long:
+            why = f"it has more than {LONGEST_LINE:,} bytes"
+            return Piece(data=b"", lines=1, changed=0, found={}, bad=[Bad(0, why, chunk.data)])
+        lines = chunk.data.split(b"\n")
+        end = lines.pop()  # nothing, but for a last line without its newline
+        ends = [b"\n"] * len(lines) + [b""] * bool(end)
+        return self._piece([*lines, end] if end else lines, ends)
+
+    def _piece(self, lines: Sequence[bytes], ends: Sequence[bytes]) -> Piece:
+        ready = _ready[0]
+        bodies = [line.removesuffix(b"\r") for line in lines]
+        cleaned = ready.json_lines(bodies) if self._json else ready.text_lines(bodies)
+        out, bad = list[bytes](), list[Bad]()
+        changed, found = 0, dict[str, dict[str, int]]()
+        for number, (line, end, each) in enumerate(zip(lines, ends, cleaned, strict=True)):
+            if each.wrong is not None:
+                bad.append(Bad(number, each.wrong, line))
+                continue
+            out += [each.data, line[len(line.removesuffix(b"\r")) :], end]
+            changed += each.changed
+            _count(found, each)
+        data = b"".join(out)
+        return Piece(data=_PACK[self._packing](data) if data else b"", lines=len(lines), changed=changed, found=found, bad=bad)
+
+
+def _count(found: dict[str, dict[str, int]], line: Line) -> None:
+    for (kind, field), count in line.counts.items():
+        fields = found.setdefault(kind, {})
+        fields[field] = fields.get(field, 0) + count
+
+
+def _gzip(data: bytes) -> bytes:
+    return gzip.compress(data, GZIP_LEVEL, mtime=0)  # without the time: the same chunk is the same bytes in every attempt
+
+
+def _zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(data)
+
+
+_PACK: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": _gzip, ".zst": _zstd}
+"""Pieces that stand one behind the other are one file, as for `zcat` and `zstdcat`."""
