@@ -11,16 +11,13 @@ from msgspec.structs import asdict
 
 from api.provide import TheCaller, WantedPage, paged
 from api.train_configs import TrainConfigInfo, config_info
-from api.upload import FileUpload, keep_file
+from api.upload import FileUpload, inspect_soon, keep_file
 from domain.datasets import actions
 from domain.datasets.dataset import FOLDER, Dataset, DatasetCreateRequest, DatasetStatus, Deidentified, Upload
-from domain.files import Pinned
 from domain.ids import DatasetId, UploadId
 from domain.paging import Page
 from domain.train_configs import actions as train_configs
 from domain.train_configs.train_config import TrainConfig
-from domain.training.task_type import task_type_of
-from infra.files.inspector import Subject
 
 
 class DatasetCreated(Struct, frozen=True, kw_only=True):
@@ -125,8 +122,7 @@ class DatasetController(Controller):
         dataset = await caller.db.read(actions.get, ref)
         kept = await keep_file(request, caller, caller.world.settings.max_small_file_bytes)
         upload = await (caller.db.run(actions.replace_file, ref, kept) if replace else caller.db.run(actions.add_file, ref, kept))
-        pinned = Pinned(path=upload.stored_name, size_bytes=upload.bytes, sha256=upload.sha256)
-        caller.world.inspector.soon(Subject.of(pinned), task_type_of(dataset.task_type))
+        inspect_soon(caller, dataset, upload)
         return Uploaded(upload_id=upload.id, dataset_id=upload.dataset_id, bytes=upload.bytes, filename=upload.name)
 
 

@@ -26,10 +26,13 @@ from typing_extensions import override
 
 from api.multipart import received
 from api.provide import Caller, TheCaller
+from api.upload import inspect_soon
+from domain.datasets import actions as datasets
 from domain.errors import Damaged, Flaw, Invalid, Unavailable
 from domain.ids import DatasetId, TransferId, UploadId
 from domain.transfers import actions
 from domain.transfers.transfer import NewTransfer, Transfer
+from infra.files.arriving import Arrival
 from infra.files.beneath import file_name
 from infra.settings import Settings
 
@@ -112,7 +115,7 @@ class TusController(Controller):
         """Say where to go on (tus): `Upload-Offset`. A connection that is still sending ends here."""
         _require_version(request)
         async with caller.world.arriving.held(caller.db, ref, upload) as arrival:
-            await arrival.finish()
+            await _finish(caller, arrival)
             headers = _headers(arrival.transfer, caller) | {"Cache-Control": "no-store", "Upload-Length": str(arrival.transfer.length)}
         if arrival.transfer.metadata:
             headers["Upload-Metadata"] = arrival.transfer.metadata
@@ -160,8 +163,15 @@ async def _go_on(request: Request[Any, Any, Any], caller: Caller, ref: str, uplo
     async with caller.world.arriving.held(caller.db, ref, upload) as arrival:
         async with aclosing(_until_closing(request, caller)) as chunks:
             await arrival.receive(offset, chunks, check)
-        await arrival.finish()
+        await _finish(caller, arrival)
     return arrival.transfer
+
+
+async def _finish(caller: Caller, arrival: Arrival) -> None:
+    """Make what has come whole one of the dataset's files, and have it judged."""
+    if await arrival.finish() and arrival.transfer.upload_id is not None:
+        dataset = await caller.db.read(datasets.get, arrival.transfer.dataset_id)
+        inspect_soon(caller, dataset, await caller.db.read(datasets.file, dataset.id, arrival.transfer.upload_id))
 
 
 async def _until_closing(request: Request[Any, Any, Any], caller: Caller) -> AsyncGenerator[bytes, None]:

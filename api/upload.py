@@ -8,7 +8,10 @@ from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, 
 
 from api.multipart import file_part
 from api.provide import Caller
-from domain.files import Kept
+from domain.datasets.dataset import Dataset, Upload
+from domain.files import Kept, Pinned
+from domain.training.task_type import task_type_of
+from infra.files.inspector import Subject
 
 
 @dataclass
@@ -27,3 +30,9 @@ async def keep_file(request: Request[Any, Any, Any], caller: Caller, limit: int)
     async with file_part(request, limit=limit) as (name, chunks):
         stored = await caller.world.store.keep(chunks, limit=limit, name=name)
     return caller.world.store.kept(stored, name)
+
+
+def inspect_soon(caller: Caller, dataset: Dataset, upload: Upload) -> None:
+    """Have a file that has arrived judged, without waiting."""
+    pinned = Pinned(path=upload.stored_name, size_bytes=upload.bytes, sha256=upload.sha256)
+    caller.world.inspector.soon(Subject.of(pinned), task_type_of(dataset.task_type))

@@ -179,16 +179,17 @@ class Arrival:
             check.require_equal()
         await self._note()
 
-    async def finish(self) -> None:
-        """Make it one of the dataset's files once all has come; repeating it changes nothing. Conflict when its name is taken."""
+    async def finish(self) -> bool:
+        """Make it one of the dataset's files once all has come; whether that was done now. Conflict when its name is taken."""
         transfer = self.transfer
         if self._file is None or transfer.received < transfer.length:
-            return
+            return False
         store, path = self._arriving.store, self._arriving.path_of(transfer.id)
         digest = await self._arriving.sum_of(transfer.id).whole(transfer.length)
         stored = await in_thread(lambda name: store.adopt(path, digest, name), transfer.name)
         self.transfer = await self._db.run(actions.end, transfer.id, store.kept(stored, transfer.name))
         self._arriving.drop(transfer.id)
+        return True
 
     async def _receive(self, chunks: AsyncIterator[bytes], check: Check | None) -> None:
         batch = bytearray()

@@ -1,5 +1,6 @@
 """Datasets over HTTP: registered, filled file by file, and nothing kept that was refused."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,28 @@ async def test_a_run_by_alias_names_the_file_and_the_version_it_froze(api: httpx
 
     assert ["datasets/d/train.jsonl", "datasets/d@1/train.jsonl"] == [each.json()["dataset"] for each in (now, before)]
     assert [now.json()["dataset"], before.json()["dataset"]] == [each.json()["config"]["dataset"] for each in (now, before)]
+
+
+async def test_a_look_into_a_file_shows_first_random_and_problem_lines(api: httpx.AsyncClient) -> None:
+    await created(api, "d", task_type="sft")
+    good = '{"messages": [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}]}'
+    await put(api, "d", "\n".join([good] * 30 + ["{broken"] + [good] * 9).encode(), "a.jsonl")
+    upload = (await put(api, "d", gzip.compress(f"{good}\n".encode() * 3), "b.jsonl.gz")).json()["upload_id"]
+
+    first = (await api.get("/v1/datasets/d/preview?file=a.jsonl&n=2")).json()
+    some = (await api.get("/v1/datasets/d/preview?file=b.jsonl.gz&mode=random&n=50")).json()
+    wrong = (await api.get("/v1/datasets/d/preview?file=a.jsonl&mode=problems&n=3", headers={"Accept-Language": "en"})).json()
+
+    assert [(1, good, []), (2, good, [])] == [(each["line"], each["text"], each["problems"]) for each in first["items"]]
+    assert ("b.jsonl.gz", upload, [1, 2, 3], True) == (
+        some["file"],
+        some["upload_id"],
+        [each["line"] for each in some["items"]],
+        some["whole"],
+    )
+    assert [2, 3, 31] == [each["line"] for each in wrong["items"]]
+    assert "{broken" == wrong["items"][2]["text"]
+    assert "line 31" in wrong["items"][2]["problems"][0]
+    assert [400, 400, 400, 404] == [
+        (await api.get(f"/v1/datasets/d/preview?{query}")).status_code for query in ("", "file=a.jsonl&n=0", "mode=odd", "file=nope")
+    ]
