@@ -29,6 +29,7 @@ from api.reports import ReportController
 from api.run_logs import RunLogController
 from api.runs import RunController
 from api.security import Doorkeeper
+from api.train_config_versions import TrainConfigVersionController
 from api.train_configs import TrainConfigController, TrainConfigsController
 from api.tus import TusController
 from infra import tasks
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             UploadController,
             TrainConfigController,
             TrainConfigsController,
+            TrainConfigVersionController,
             HostController,
             DeidentificationController,
             JobController,

@@ -76,6 +76,12 @@ class TrainConfigsController(Controller):
         """Show the newest version of a config with its values."""
         return await caller.db.read(actions.get, filename)
 
+    @delete("/{filename:str}", status_code=HTTP_200_OK)
+    async def delete_named_config(self, caller: TheCaller, filename: FromPath[str]) -> TrainConfigDeleted:
+        """Take every version of a config out of use; runs keep what they froze."""
+        await caller.db.run(actions.delete, filename)
+        return TrainConfigDeleted()
+
 
 def config_info(config: TrainConfig) -> TrainConfigInfo:
     """Return a config as the documents show it."""

@@ -3,6 +3,8 @@
 Project defaults, then the YAML, then the request. Everything that is missing is named at once.
 """
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -72,7 +74,7 @@ def freeze(project: Project, asked: NewRun, dataset: FoundDataset | None, config
     effective |= _renamed(task_type, asked.hyperparameters, asked.model)
     effective |= {"task_type": str(task_type), "dataset": dataset.path}
     model = effective.get(keys.model)
-    effective = {key: value for key, value in effective.items() if key not in OWNED}
+    effective = _without_owned(effective)
     return Recipe(config=effective, inputs={dataset.path: dataset.pinned}, dataset=dataset.path, model=str(model) if model else None)
 
 
@@ -117,11 +119,37 @@ def _not_deidentified(policy: str | None, dataset: FoundDataset | None) -> list[
 
 
 def _not_settable(asked: NewRun) -> list[Flaw]:
-    return [
-        Flaw(f"hyperparameters.{key}", f"{key} is no hyperparameter: {PLATFORM_KEYS[key]}")
-        for key in asked.hyperparameters
-        if key in PLATFORM_KEYS
-    ]
+    top = [(key, _plain(key)) for key in asked.hyperparameters if _plain(key) in (OWNED if "." in key else PLATFORM_KEYS)]
+    nested = [(path, _plain(path)) for key, value in asked.hyperparameters.items() for path in _owned_within(value, key)]
+    return [Flaw(f"hyperparameters.{path}", f"{path} is no hyperparameter: {PLATFORM_KEYS[key]}") for path, key in top + nested]
+
+
+def _owned_within(value: Any, way: str) -> Iterator[str]:  # noqa: ANN401 - any JSON
+    """Give the path of every key inside a value that only the platform sets."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if _plain(key) in OWNED:
+                yield f"{way}.{key}"
+            yield from _owned_within(inner, f"{way}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _owned_within(inner, f"{way}[{index}]")
+
+
+def _without_owned(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return the same without the keys that only the platform sets, however deep and however spelt."""
+    if isinstance(value, dict):
+        return {key: _without_owned(inner) for key, inner in value.items() if _plain(key) not in OWNED}
+    return [_without_owned(each) for each in value] if isinstance(value, list) else value
+
+
+def _plain(key: str) -> str:
+    """Return a key as some trainer might read it: `--output-dir`, `outputDir` and `training.OUTPUT_DIR` are all `output_dir`."""
+    snake = _HUMP.sub("_", key.strip().rpartition(".")[2])
+    return snake.lower().lstrip("-").replace("-", "_").replace(" ", "_")
+
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def _task_type(project: Project, dataset: FoundDataset | None, config: FoundConfig | None) -> TaskType | None:

@@ -51,6 +51,22 @@ def get(tx: Tx, filename: str) -> TrainConfig:
     return config
 
 
+def versions(tx: Tx, filename: str) -> list[TrainConfig]:
+    """Return every version of that name, newest first; NotFound when there is none."""
+    get(tx, filename)
+    return tx.train_configs.versions(filename)
+
+
+def version(tx: Tx, filename: str, number: int | None) -> TrainConfig:
+    """Return one version of that name, the newest unless a number is given; NotFound when there is none."""
+    found = versions(tx, filename)
+    for config in found:
+        if number in (None, config.version):
+            return config
+    message = f"training config {filename} has no version {number}; its newest is {found[0].version}"
+    raise NotFound(message, filename=filename)
+
+
 def list_configs(tx: Tx) -> list[TrainConfig]:
     """Return the newest version of each name."""
     return tx.train_configs.all()
@@ -58,7 +74,12 @@ def list_configs(tx: Tx) -> list[TrainConfig]:
 
 def delete_current(tx: Tx) -> TrainConfig:
     """Take the current config out of use; runs keep what they froze."""
-    config = current(tx)
+    return delete(tx, current(tx).filename)
+
+
+def delete(tx: Tx, filename: str) -> TrainConfig:
+    """Take every version of that name out of use; runs keep what they froze."""
+    config = get(tx, filename)
     tx.train_configs.delete(config.id, tx.now)
     record(tx, "train_config.deleted", config.id, filename=config.filename, version=config.version)
     return config

@@ -18,6 +18,10 @@ class TrainConfigs(Protocol):
         """The newest version of that name."""
         ...
 
+    def versions(self, filename: str) -> list[TrainConfig]:
+        """Every version of that name, newest first."""
+        ...
+
     def last_version(self, filename: str) -> int:
         """Number of the newest version ever, deleted ones included; 0 when there was none. Others wait with theirs for this transaction."""
         ...

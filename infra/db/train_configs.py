@@ -12,7 +12,9 @@ from infra.db.tables import TRAIN_CONFIGS
 
 _C = TRAIN_CONFIGS.c
 _USABLE = select(*TRAIN_CONFIGS.columns).where(_C.deleted_at.is_(None))
-_NAMED = fixed(_USABLE.where(_C.filename == bindparam("filename")).order_by(_C.version.desc()).limit(1))
+_OF_NAME = _USABLE.where(_C.filename == bindparam("filename")).order_by(_C.version.desc())
+_VERSIONS = fixed(_OF_NAME)
+_NAMED = fixed(_OF_NAME.limit(1))
 _UPLOAD_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('tuneyard.train_config'))")
 
 
@@ -28,6 +30,10 @@ class TrainConfigRows(Rows[TrainConfig]):
     def newest(self, filename: str) -> TrainConfig | None:
         """The newest version of that name."""
         return self.one(_NAMED, filename=filename)
+
+    def versions(self, filename: str) -> list[TrainConfig]:
+        """Newest first."""
+        return self.many(_VERSIONS, filename=filename)
 
     def last_version(self, filename: str) -> int:
         """Deleted ones count; one upload at a time."""

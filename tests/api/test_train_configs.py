@@ -1,5 +1,6 @@
 """Training configs over HTTP: the documents' one config, and the named collection behind it."""
 
+import time
 from pathlib import Path
 
 import httpx
@@ -105,3 +106,56 @@ async def test_infinity_is_refused_where_it_stands(api: httpx.AsyncClient) -> No
 
     assert 400 == refused.status_code
     assert "optimizer" == refused.json()["errors"][0]["field"]
+
+
+async def test_every_version_of_a_config_can_be_read_and_compared(api: httpx.AsyncClient) -> None:
+    texts = [
+        b"# one\nlearning_rate: 2e-5\nepochs: 1\nopt: {name: adam, betas: [0.9, 0.99]}\ngone: 1\n",
+        b"# two\nlearning_rate: 0.00002\nepochs: 1.0\nopt: {name: adamw, betas: [0.9, 0.99]}\nnew: x",
+    ]
+    for text in texts:
+        await put(api, text)
+
+    versions = (await api.get("/v1/train-configs/finetune.yaml/versions")).json()
+    first = (await api.get("/v1/train-configs/finetune.yaml/versions/1")).json()
+    compared = (await api.get("/v1/train-configs/finetune.yaml/diff")).json()
+    back = (await api.get("/v1/train-configs/finetune.yaml/diff?from=2&to=1")).json()
+
+    assert [2, 1] == [each["version"] for each in versions]
+    assert versions[1] == first
+    assert (1, 2) == (compared["from"], compared["to"])
+    assert [
+        {"key": "epochs", "change": "changed", "before": 1, "after": 1.0},
+        {"key": "opt.name", "change": "changed", "before": "adam", "after": "adamw"},
+        {"key": "new", "change": "added", "before": None, "after": "x"},
+        {"key": "gone", "change": "removed", "before": 1, "after": None},
+    ] == compared["values"]
+    assert ["-# one", "+# two", "+new: x", "\\ No newline at end of file"] == [
+        line for line in compared["text"].splitlines()[2:] if line[1:].startswith(("#", "new", " No"))
+    ]
+    assert ["removed", "added"] == [each["change"] for each in back["values"] if each["key"] in {"new", "gone"}][::-1]
+    for version, text in ((1, texts[0]), (2, texts[1])):
+        assert text == (await api.get(f"/v1/train-configs/finetune.yaml/content?version={version}")).content
+    assert [404, 404, 404] == [
+        (await api.get(f"/v1/train-configs/{path}")).status_code
+        for path in ("finetune.yaml/versions/3", "finetune.yaml/diff?from=0", "no/versions")
+    ]
+
+
+async def test_a_config_is_deleted_by_its_name(api: httpx.AsyncClient) -> None:
+    await put(api, SFT, "a.yaml")
+    await put(api, SFT)
+
+    assert {"status": "train_config_deleted"} == (await api.delete("/v1/train-configs/a.yaml")).json()
+    assert ["finetune.yaml"] == [each["filename"] for each in (await api.get("/v1/train-configs")).json()]
+    assert "finetune.yaml" == (await api.get("/v1/train-config")).json()["filename"]
+    assert 404 == (await api.delete("/v1/train-configs/a.yaml")).status_code
+
+
+async def test_bombs_end_in_a_400_within_a_second(api: httpx.AsyncClient) -> None:
+    merges = "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+    for bomb in (merges.encode(), b"[" * 2**20, b"a: " + b"{b: " * 200_000, b"a: [" + b"1," * 500_000 + b"]"):
+        began = time.process_time()
+
+        assert 400 == (await put(api, bomb)).status_code
+        assert time.process_time() - began < 1

@@ -113,6 +113,12 @@ def delete_config(house: House, new: str) -> Deed:
     return Deed("DELETE", "/v1/train-config", lambda: house.client.get("/v1/train-config").status_code == 404)
 
 
+def delete_named_config(house: House, new: str) -> Deed:
+    uploaded = upload_config(house, new)
+    house.ok(uploaded.method, uploaded.path, **uploaded.sent)
+    return Deed("DELETE", f"/v1/train-configs/{new}.yaml", lambda: not uploaded.done())
+
+
 def launch(house: House, new: str) -> Deed:
     project = house.project(new)
     return Deed("POST", f"/projects/{project}/runs", lambda: _listed(house, f"/projects/{project}/runs", new), {"json": {"name": new}})
@@ -175,6 +181,7 @@ DEEDS: dict[str, Callable[[House, str], Deed]] = {
     "runs.declare_dead": declare_dead,
     "runs.launch": launch,
     "runs.tag": tag,
+    "train_configs.delete": delete_named_config,
     "train_configs.delete_current": delete_config,
     "train_configs.upload": upload_config,
     "transfers.begin": begin_transfer,

@@ -129,3 +129,27 @@ def test_what_the_platform_owns_cannot_be_set_by_a_yaml_or_a_project() -> None:
     recipe = freeze(project(default_hyperparameters={"resume_from_checkpoint": "/a"}), NewRun(), DATASET, yaml(output_dir="/b"))
 
     assert {"output_dir", "resume_from_checkpoint"}.isdisjoint(recipe.config)
+
+
+def test_what_the_platform_owns_cannot_be_set_in_another_spelling_or_deeper_down() -> None:
+    spelt = {
+        "output-dir": 1,
+        "outputDir": 1,
+        "--output_dir": 1,
+        "OUTPUT_DIR": 1,
+        " output_dir": 1,
+        "training.output_dir": 1,
+        "Task Type": 1,
+    }
+    nested: dict[str, Any] = {
+        "args": {"resume_from_checkpoint": 1, "task_type": "CAUSAL_LM"},
+        "callbacks": [{"fine": 1}, {"output_dir": 1}],
+    }
+
+    found = flaws(NewRun(hyperparameters=spelt | nested), DATASET, yaml())
+
+    assert {f"hyperparameters.{key}" for key in (*spelt, "args.resume_from_checkpoint", "callbacks[1].output_dir")} == set(found)
+    kept = {"args": {"task_type": "CAUSAL_LM"}, "callbacks": [{"fine": 1}, {}]}
+    config = freeze(project(), NewRun(), DATASET, yaml(**spelt, **nested)).config
+    assert kept == {key: value for key, value in config.items() if key in kept}
+    assert {"Task Type"} == set(spelt) & set(config)
