@@ -5,14 +5,17 @@ Only what cannot be the same is replaced: the port of `localhost:8000`, and the 
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.house import PATIENCE, House, eventually, inherited
+from tests.house import PATIENCE, REPOSITORY, House, eventually, inherited
 
+SERVE = f"{sys.executable} {REPOSITORY}/tests/toys/serve.py"
+"""A toy that stands in for vLLM."""
 CREATE_PROJECT = """curl -X POST "http://localhost:8000/projects" \\
   -H "Content-Type: application/json" \\
   -d '{
@@ -66,11 +69,36 @@ DEIDENTIFY = """curl -X POST "http://localhost:8000/v1/deidentify:test" \\
         "options": {"return_mapping": true, "seed": 42}
       }'
 """
+DEPLOY = """curl -X POST "http://localhost:8000/deployments" \\
+  -H "Content-Type: application/json" \\
+  -d '{
+        "model_path": "models/qwen2.5",
+        "model_version": "v1",
+        "tags": ["demo"],
+        "extra_args": "--max-num-seqs 4",
+        "preferred_gpu": 0
+      }'
+"""
+DEPLOY_SHORTLY = """curl -X POST "http://localhost:8000/deployments" \\
+  -H "Content-Type: application/json" \\
+  -d '{
+        "model_path": "/models/qwen",
+        "tags": ["demo"],
+        "preferred_gpu": 0
+      }'
+"""
+SHOW_DEPLOYMENT = """curl "http://localhost:8000/deployments/16b3f6fe-7047-42bd-89f8-8da30d47eeb5"
+"""
+REMOVE_DEPLOYMENT = """curl -X DELETE "http://localhost:8000/deployments/16b3f6fe-7047-42bd-89f8-8da30d47eeb5?force=true"
+"""
+LIST_DEPLOYMENTS = """curl "http://localhost:8000/deployments?model=models/qwen2.5&status=running"
+"""
 HEALTH = """curl "http://localhost:8000/healthz"
 """
 
 DATASET_ID = "93f22d88-9d39-4f71-a3b1-0f41d396a4f7"
 UPLOAD_ID = "e874d5a8-98f1-4fdb-9055-11e53fd0e936"
+DEPLOYMENT_ID = "16b3f6fe-7047-42bd-89f8-8da30d47eeb5"
 """Ids that the documents print."""
 
 SUMMARY_PROJECT = """{
@@ -120,7 +148,7 @@ num_train_epochs: 3
 def house(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[House]:
     """One house for all the documents, as one user would have."""
     folder = tmp_path_factory.mktemp("documents")
-    house = House(folder / "house", f"sqlite:///{folder}/training.db", redis_url)
+    house = House(folder / "house", f"sqlite:///{folder}/training.db", redis_url, TUNEYARD_SERVE_COMMAND=SERVE)
     (house.scripts / "run_train_full_sft.sh").write_text('cat "$1"\n')
     try:
         yield house.start()
@@ -142,7 +170,12 @@ class Shell:
     def run(self, command: str, **ids: str) -> tuple[int, Any]:
         """Run a command of the documents; its status and its answer."""
         command = command.replace("localhost:8000", f"localhost:{self._port}")
-        for printed, ours in (("{dataset_id}", ids.get("dataset")), (DATASET_ID, ids.get("dataset")), (UPLOAD_ID, ids.get("upload"))):
+        for printed, ours in (
+            ("{dataset_id}", ids.get("dataset")),
+            (DATASET_ID, ids.get("dataset")),
+            (UPLOAD_ID, ids.get("upload")),
+            (DEPLOYMENT_ID, ids.get("deployment")),
+        ):
             command = command.replace(printed, ours or printed)
         environment = inherited() | {"CURL_HOME": str(self._folder)}
         done = subprocess.run(
@@ -252,6 +285,39 @@ def test_from_uploads_to_a_run(shell: Shell, house: House) -> None:
     assert (1, 50, len(log["items"])) == (log["page"], log["page_size"], log["total"])
     assert {"timestamp", "level", "message"} == set(log["items"][0])
     assert {"task_type: sft", "learning_rate: 2.0e-05"} <= {item["message"] for item in log["items"]}
+
+
+def test_the_life_of_a_deployment(shell: Shell, house: House) -> None:
+    (house.training / "models" / "qwen2.5").mkdir(parents=True)
+
+    status, deployment = shell.run(DEPLOY)
+    assert (201, "queued", "排队中") == (status, deployment["status"], deployment["status_label"])
+    given = {"model_path": "models/qwen2.5", "model_version": "v1", "tags": ["demo"], "health_path": "/health", "stopped_at": None}
+    assert given.items() <= deployment.items()
+    documented = {"deployment_id", "gpu_id", "port", "pid", "started_at", "health_ok", "vllm_cmd", "log_file"}
+    assert documented <= set(deployment)
+
+    def running() -> dict[str, Any] | None:
+        status, shown = shell.run(SHOW_DEPLOYMENT, deployment=deployment["deployment_id"])
+        assert 200 == status
+        return shown if shown["status"] == "running" else None
+
+    shown = eventually(running)
+    assert (True, True, True) == (shown["health_ok"], shown["pid"] > 0, shown["started_at"] > 0)
+    assert f"serve {house.training}/models/qwen2.5 --host 127.0.0.1 --port {shown['port']}" in shown["vllm_cmd"]
+    assert shown["vllm_cmd"].endswith(" --max-num-seqs 4")
+    assert "Application startup complete" in Path(shown["log_file"]).read_text()
+
+    status, listed = shell.run(LIST_DEPLOYMENTS)
+    assert (200, [shown["deployment_id"]]) == (status, [each["deployment_id"] for each in listed])
+    removed = shell.run(REMOVE_DEPLOYMENT, deployment=shown["deployment_id"])
+    assert (200, {"detail": "deployment removed", "deployment_id": shown["deployment_id"]}) == removed
+    assert (200, []) == shell.run(LIST_DEPLOYMENTS)
+    assert (404, 404) == (shell.run(SHOW_DEPLOYMENT)[0], shell.run(REMOVE_DEPLOYMENT)[0])
+
+    status, second = shell.run(DEPLOY_SHORTLY)
+    assert (201, "/models/qwen", ["demo"]) == (status, second["model_path"], second["tags"])
+    assert 200 == shell.run(REMOVE_DEPLOYMENT, deployment=second["deployment_id"])[0]
 
 
 def test_the_summary_system(house: House) -> None:
