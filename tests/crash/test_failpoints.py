@@ -7,6 +7,7 @@ import pytest
 from infra.failpoints import EXIT_CODE
 from tests.crash.counted import SAVES, Counted, live
 from tests.crash.places import actions_run_in, named, points
+from tests.crash.test_deployment_failpoints import SITUATIONS
 from tests.house import PATIENCE, House, Part, eventually
 
 PLACES = [
@@ -48,7 +49,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def test_every_place_where_a_worker_may_die_is_tried() -> None:
-    assert set(PLACES) == actions_run_in("workers", "infra") - actions_run_in("infra/files") | named()
+    assert {*PLACES, *SITUATIONS} == actions_run_in("workers", "infra") - actions_run_in("infra/files") | named()
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from infra.failpoints import EXIT_CODE
 from tests.crash.counted import SAVES, Counted, live
 from tests.crash.places import actions_run_in, points
+from tests.crash.test_deployment_failpoints import TOY
 from tests.house import PATIENCE, House, Part, eventually, free_port
 
 
@@ -29,7 +30,7 @@ class Deed(Struct, frozen=True):
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A house that all of these share; beside its own server a doomed one serves its front door."""
     folder = tmp_path_factory.mktemp("house")
-    quick = {"TUNEYARD_GPUS": "2", "TUNEYARD_LEASE_SECONDS": "1", "TUNEYARD_SWEEP_SECONDS": "0.3"}
+    quick = {"TUNEYARD_GPUS": "2", "TUNEYARD_LEASE_SECONDS": "1", "TUNEYARD_SWEEP_SECONDS": "0.3", "TUNEYARD_SERVE_COMMAND": TOY}
     house = House(folder, f"sqlite:///{folder}/training.db", **quick).start()
     yield house
     house.close()
@@ -150,6 +151,26 @@ def declare_dead(house: House, new: str) -> Deed:
     return Deed("POST", f"/projects/{new}/runs/{run}/declare-dead", lambda: toy.show(run)["status"] == "failed")
 
 
+def deploy(house: House, new: str) -> Deed:
+    (house.folder / new).mkdir(exist_ok=True)
+    asked = {"json": {"model_path": str(house.folder / new), "gpu_count": 0}, "headers": {"Prefer": "wait=0"}}
+    return Deed("POST", "/deployments", lambda: bool(_deployments(house, new)), asked)
+
+
+def remove(house: House, new: str) -> Deed:
+    deployed = _deployed(house, new)
+    path = f"/deployments/{deployed['deployment_id']}"
+    return Deed("DELETE", path, lambda: house.ok("GET", path)["status"] in {"stopping", "stopped"})
+
+
+def declare_deployment_dead(house: House, new: str) -> Deed:
+    deployed = _deployed(house, new)
+    house.worker.kill()
+    eventually(lambda: not live(house))
+    path = f"/deployments/{deployed['deployment_id']}"
+    return Deed("POST", f"{path}/declare-dead", lambda: house.ok("GET", path)["status"] == "failed")
+
+
 def drain(house: House, _new: str) -> Deed:
     return Deed("POST", "/v1/hosts/testhost/drain", lambda: _host(house)["status"] == "draining")
 
@@ -172,6 +193,9 @@ DEEDS: dict[str, Callable[[House, str], Deed]] = {
     "datasets.create": create_dataset,
     "datasets.delete": delete_dataset,
     "datasets.replace_file": replace_file,
+    "deployments.declare_dead": declare_deployment_dead,
+    "deployments.deploy": deploy,
+    "deployments.remove": remove,
     "hosts.drain": drain,
     "hosts.return_gpu": return_gpu,
     "hosts.undrain": undrain,
@@ -271,6 +295,17 @@ def _listed(house: House, path: str, name: str) -> bool:
     found = [each["name"] for each in house.ok("GET", path)].count(name)
     assert found in {0, 1}
     return found == 1
+
+
+def _deployments(house: House, model: str) -> list[dict[str, Any]]:
+    return [each for each in house.ok("GET", "/deployments") if each["model_path"] == str(house.folder / model)]
+
+
+def _deployed(house: House, model: str) -> dict[str, Any]:
+    """Have one that runs."""
+    deed = deploy(house, model)
+    house.ok(deed.method, deed.path, **deed.sent)
+    return eventually(lambda: next((each for each in _deployments(house, model) if each["status"] == "running"), None))
 
 
 def _filenames(house: House) -> list[str]:
