@@ -64,7 +64,7 @@ async def test_a_late_write_never_takes_a_status_back(db: Database) -> None:
 
     for late in (replace(running, status=DeploymentStatus.starting), replace(running, status=DeploymentStatus.stopping, attempt=1)):
         with pytest.raises(Conflict, match="has meanwhile gone further"):
-            await db.run(lambda tx, late=late: tx.deployments.save(late))
+            await db.run(save, late)
     with pytest.raises(Conflict, match="has had attempt 2 already"):
         await db.run(lambda tx: tx.deployments.save_again(replace(running, status=DeploymentStatus.queued)))
     assert running == await db.read(queries.get, running.id)
@@ -258,7 +258,7 @@ async def test_a_deployment_takes_no_slot_and_the_gpu_it_prefers(db: Database) -
 
     assert 3 == await db.run(processes.place)
 
-    held = [(await db.read(lambda tx, owner=each: tx.processes.of(owner))).gpus for each in (training.owner_id, first.id, second.id)]
+    held = await db.read(lambda tx: [tx.processes.of(each).gpus for each in (training.owner_id, first.id, second.id)])
     assert [["0"], ["2"], ["1"]] == held
     assert {HOST: 1} == await db.read(lambda tx: tx.processes.living())
 
@@ -298,6 +298,10 @@ async def test_its_words_and_figures_are_kept_and_old_figures_are_not(db: Databa
     assert [] == (await db.read(queries.figures, deployment.id, None, 9))[1]
 
 
+def save(tx: Tx, deployment: Deployment) -> None:
+    tx.deployments.save(deployment)
+
+
 def keep(tx: Tx, *deployments: Deployment) -> None:
     for each in deployments:
         tx.deployments.add(each)
@@ -335,7 +339,8 @@ async def released(db: Database) -> tuple[Run, list[str]]:
     """Keep a run with two models, of which the first is released."""
     project = a_project()
     run = a_run(project.id)
-    await db.run(lambda tx: (tx.projects.add(project), tx.runs.add(run)))
+    await db.run(lambda tx: tx.projects.add(project))
+    await db.run(lambda tx: tx.runs.add(run))
     models = [await artifact(db, run, name) for name in ("first", "second")]
     await db.run(tag, run, models[0])
     return run, models
