@@ -1,6 +1,10 @@
 """Before a GPU is taken: everything that is wrong with a run's config and data is said at once, with its place and its fix."""
 
+import asyncio
+import sqlite3
 import time
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +256,27 @@ async def test_a_large_file_is_judged_by_a_child_and_only_once(api: httpx.AsyncC
     assert (202, "inspecting", "1") == (making.status_code, making.json()["status"], making.headers["Retry-After"])
     assert (200, 6000) == (made.status_code, made.json()["sound"])
     assert made.json() | {"file": "b.jsonl"} == again.json()
+
+
+async def test_a_file_is_judged_as_it_arrives_however_it_comes(api: httpx.AsyncClient, settings: Settings) -> None:
+    await api.post("/v1/datasets", json={"name": "d", "task_type": "sft"})
+    tus = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream", "Upload-Metadata": "filename Yi5qc29ubA=="}
+    other = SAMPLES["sft"] * 2
+
+    await api.put("/v1/datasets/d/files", files={"file": ("a.jsonl", SAMPLES["sft"])})
+    sent = await api.post("/v1/datasets/d/uploads", headers=tus | {"Upload-Length": str(len(other))}, content=other)
+
+    assert 201 == sent.status_code, sent.text
+    expected = {f"sha256:{sha256(content).hexdigest()}" for content in (SAMPLES["sft"], other)}
+    async with asyncio.timeout(20):
+        while expected != reported(settings):  # noqa: ASYNC110 - nobody asks for the report, so nobody is told
+            await asyncio.sleep(0.01)
+
+
+def reported(settings: Settings) -> set[str]:
+    """The contents that reports are there of."""
+    with closing(sqlite3.connect(settings.database_url.removeprefix("sqlite:///"))) as database:
+        return {content for (content,) in database.execute("SELECT content FROM reports")}
 
 
 BOMBS = [b"[" * 3_000_000, b'{"a":' * 600_000, b'{"messages": ' + b"9" * 3_000_000, b'"' + b"\\u0000" * 500_000]
