@@ -15,6 +15,8 @@ import pytest
 from tests.crash.counted import lives
 from tests.house import House, eventually
 
+CHUNKS = int(os.environ.get("TUNEYARD_TEST_JOB_CHUNKS", "14"))
+"""How large the dataset of a killed job is, in 4 MiB; 256 are the gigabyte that was promised, too long for every day."""
 PHONE = "13812345678"
 CLEAN = '{"messages":[{"role":"user","content":"你好 🙂"},  {"role":"assistant","content":"您好"}]}'
 LINES = [
@@ -183,12 +185,12 @@ def test_a_job_can_be_cancelled_and_the_dataset_stays_as_it_was(house: House) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(120 + 10 * CHUNKS)
 def test_killed_twice_with_its_worker_it_ends_with_the_output_of_one_that_was_not(make_house: Any, sqlite_url: str) -> None:
-    house = make_house(sqlite_url, TUNEYARD_SWEEP_SECONDS="0.5", TUNEYARD_RETRY_SECONDS="0.2")
-    text = large(14)
+    house = make_house(sqlite_url, TUNEYARD_SWEEP_SECONDS="0.5", TUNEYARD_RETRY_SECONDS="0.2", MAX_SMALL_FILE_BYTES=str(2**31))
+    text = large(CHUNKS)
     undisturbed = dataset(house, text, "undisturbed")
-    over(house, ordered(house, undisturbed))
+    over(house, ordered(house, undisturbed), within=60 + 4 * CHUNKS)
     name = dataset(house, text)
     job = ordered(house, name)
 
@@ -198,7 +200,7 @@ def test_killed_twice_with_its_worker_it_ends_with_the_output_of_one_that_was_no
         os.killpg(running(house, job, kills), signal.SIGKILL)
         house.worker.start()
 
-    shown = over(house, job)
+    shown = over(house, job, within=60 + 4 * CHUNKS)
     assert ("succeeded", 3) == (shown["status"], shown["attempt"]), shown["failure"]
     assert content(house, undisturbed) == content(house, name)
 
