@@ -101,7 +101,7 @@ def test_a_worker_may_die_there(house: House, place: str) -> None:
     deployed = situation(house, place)
 
     for point in points(place):
-        assert EXIT_CODE == _died_at(house, point)
+        assert EXIT_CODE == died_at(house, point)
 
     (house.folder / "sick").unlink(missing_ok=True)
     house.worker.start()
@@ -179,7 +179,7 @@ def _tree_of(deployed: Deployment) -> set[int]:
     return found
 
 
-def _died_at(house: House, point: str) -> int:
+def died_at(house: House, point: str) -> int:
     """Start a worker that dies there; how it ended."""
     doomed = Part("workers", house.environment | {"TUNEYARD_FAILPOINT": point}, house.folder / f"{point}.log")
     doomed.start()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from infra.failpoints import EXIT_CODE
+from tests.crash import test_job_failpoints as jobs
 from tests.crash.counted import SAVES, Counted, live
 from tests.crash.places import actions_run_in, named, points
 from tests.crash.test_deployment_failpoints import SITUATIONS
@@ -49,7 +50,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def test_every_place_where_a_worker_may_die_is_tried() -> None:
-    assert {*PLACES, *SITUATIONS} == actions_run_in("workers", "infra") - actions_run_in("infra/files") | named()
+    tried = {*PLACES, *SITUATIONS, *jobs.PLACES, *jobs.UNREACHED}
+
+    assert tried == actions_run_in("workers", "infra") - actions_run_in("infra/files") | named()
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -15,6 +15,7 @@ from tests.crash.counted import SAVES, Counted, live
 from tests.crash.places import actions_run_in, points
 from tests.crash.test_deployment_failpoints import TOY
 from tests.house import PATIENCE, House, Part, eventually, free_port
+from tests.workers.test_jobs import TEXT, dataset, ordered
 
 
 class Deed(Struct, frozen=True):
@@ -171,6 +172,17 @@ def declare_deployment_dead(house: House, new: str) -> Deed:
     return Deed("POST", f"{path}/declare-dead", lambda: house.ok("GET", path)["status"] == "failed")
 
 
+def deidentify(house: House, new: str) -> Deed:
+    path = f"/v1/datasets/{dataset(house, TEXT.encode(), name=new)}/deidentify"
+    return Deed("POST", path, lambda: bool(house.ok("GET", f"/v1/jobs?dataset={new}")))
+
+
+def cancel_job(house: House, new: str) -> Deed:
+    house.ok("POST", "/v1/hosts/testhost/drain")
+    job = ordered(house, dataset(house, TEXT.encode(), name=new))
+    return Deed("POST", f"/v1/jobs/{job}/cancel", lambda: house.ok("GET", f"/v1/jobs/{job}")["status"].startswith("cancel"))
+
+
 def drain(house: House, _new: str) -> Deed:
     return Deed("POST", "/v1/hosts/testhost/drain", lambda: _host(house)["status"] == "draining")
 
@@ -197,6 +209,8 @@ DEEDS: dict[str, Callable[[House, str], Deed]] = {
     "deployments.deploy": deploy,
     "deployments.remove": remove,
     "hosts.drain": drain,
+    "jobs.cancel": cancel_job,
+    "jobs.deidentify": deidentify,
     "hosts.return_gpu": return_gpu,
     "hosts.undrain": undrain,
     "projects.change": change_project,
