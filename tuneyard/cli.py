@@ -11,7 +11,7 @@ from tuneyard import doctor as doctor_room
 from tuneyard import show
 from tuneyard import up as up_room
 from tuneyard.client import ApiError, TuneyardError, Unreachable
-from tuneyard.commands import artifacts, assets, deid, hosts, jobs, projects, runs
+from tuneyard.commands import artifacts, assets, deid, deployments, hosts, jobs, projects, runs
 from tuneyard.plan import Wish
 from tuneyard.session import Group, Session, language, pass_session
 
@@ -76,6 +76,7 @@ for command in (
     deid.deid,
     hosts.hosts,
     jobs.jobs,
+    deployments.deployments,
 ):
     root.add_command(command)
 

@@ -27,6 +27,8 @@ from tuneyard.answers import Artifact, Dataset, Host, Json, Line, LogPage, Metri
 from tuneyard.download import WrongSum, download
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEPLOYMENT_SECONDS = 90.0
+"""The server waits for a model to load, or to finish its requests, for a minute at most."""
 OVER = frozenset({"succeeded", "failed", "cancelled"})
 """The states that a run never leaves."""
 QUIET_SECONDS = 45.0
@@ -238,6 +240,33 @@ class Client:
     def return_gpu(self, host: str, number: int) -> Host:
         """Give a GPU again that was set aside."""
         found: Host = self.call("POST", _path("v1", "hosts", host, "gpus", str(number), "return"))
+        return found
+
+    def deploy(self, model_path: str, *, wait: int | None = None, **body: Any) -> Json:  # noqa: ANN401 - the API's fields
+        """Serve a model; with `wait` the answer comes when it answers or has failed, or after so many seconds."""
+        headers = {} if wait is None else {"Prefer": f"wait={wait}"}
+        body = {"model_path": model_path, **body}
+        found: Json = self.call("POST", "/deployments", json=body, headers=headers, timeout=DEPLOYMENT_SECONDS)
+        return found
+
+    def deployments(self, **wanted: str) -> list[Json]:
+        """Deployments, newest first; `wanted` filters: model, tag, status."""
+        return self._pages("/deployments", None, wanted)
+
+    def deployment(self, deployment_id: str) -> Json:
+        """One deployment, removed or not."""
+        found: Json = self.call("GET", _path("deployments", deployment_id))
+        return found
+
+    def deployment_log(self, deployment_id: str, *, page: int = 1, page_size: int = 500) -> LogPage:
+        """A page of what its server said."""
+        found: LogPage = self.call("GET", _path("deployments", deployment_id, "logs"), params={"page": page, "page_size": page_size})
+        return found
+
+    def undeploy(self, deployment_id: str, *, force: bool = False) -> Json:
+        """Stop a deployment, and wait until nothing of it lives; refused (409) when it does not stop and may not be killed."""
+        params = {"force": "true"} if force else None
+        found: Json = self.call("DELETE", _path("deployments", deployment_id), params=params, timeout=DEPLOYMENT_SECONDS)
         return found
 
     def runs(self, project: str, *, limit: int | None = None, **wanted: str) -> list[Run]:

@@ -123,6 +123,31 @@ def found_in_file(summary: Json, spoken: str) -> Table:
     return table(["type", "", "count", "example (masked)"], rows or [["nothing found", "", "0", ""]])
 
 
+def deployments(found: Iterable[Json]) -> Table:
+    """Deployments, one per line."""
+    rows = (
+        [each["deployment_id"], each["served_names"][0], status(each), "✓" if each["health_ok"] else "", each["host"], each["port"]]
+        for each in found
+    )
+    return table(["id", "model", "status", "healthy", "host", "port"], rows)
+
+
+def deployment(found: Json) -> Table:
+    """One deployment, a field per line, and why it failed or waits."""
+    fields: Json = {"id": found["deployment_id"], "status": status(found), "model": ", ".join(found["served_names"])}
+    if waiting := found["waiting"]:
+        fields["waiting"] = f"{waiting['position']}. {waiting['text']}"
+    for condition in found["conditions"]:
+        fields[condition["name_label"]] = f"{condition['reason']} ({clock(condition['since'])})"
+    fields["healthy"] = "yes" if found["health_ok"] else "no"
+    for name in ("host", "port", "pid", "gpus", "artifact_id", "restarts", "replaces", "replaced_by", "vllm_cmd", "log_file"):
+        fields[name.replace("_", " ")] = found[name]
+    fields["metrics"] = "  ".join(f"{name} {number(value)}" for name, value in found["metrics"].items())
+    if failure := found["failure"]:
+        fields["failure"] = Text("\n".join([f"{failure['class_label']}: {failure['reason']}", *failure["log_excerpt"]]), style="red")
+    return _fields({name: value for name, value in fields.items() if value not in (None, "", [])})
+
+
 def runs(found: Iterable[Run]) -> Table:
     """Runs, one per line."""
     rows = ([each["id"], each["name"], status(each), bar(each["progress"], 12), clock(each["started_at"])] for each in found)
