@@ -353,7 +353,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
     assert [("line_too_long", 24_001, "")] == found(report)
     assert report.bytes == path.stat().st_size
-    assert kilobytes < 150_000
+    assert kilobytes < 64_000  # half of it is Python; the long line alone has 51,200
 
 
 @pytest.mark.parametrize(
