@@ -3,12 +3,14 @@
 The YAMLs and the data are the documents' own, as they are printed there.
 """
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.steps import LORA, PRETRAIN, RL, SFT, five_steps, left, register
 from tests.house import REPOSITORY, House, eventually
@@ -154,6 +156,31 @@ def test_a_cancelled_run_leaves_a_complete_checkpoint_and_goes_on_with_the_step_
     shared = range(1, min(12, checkpoint["step"]) + 1)
     first, again = (_series(house, name, "train/loss") for name in (unbroken["name"], broken))
     assert [first[step] for step in shared] == [again[step] for step in shared]
+
+
+def test_a_stop_cuts_an_evaluation_short_but_never_a_step(house: House, tmp_path: Path) -> None:
+    """The platform's stop file alone, without a signal; an evaluation of 56 conversations one by one takes longer than a step."""
+    config: dict[str, object] = {
+        "task_type": "sft",
+        "model_name": "qwen-7b",
+        "dataset": str(REPOSITORY / "examples" / "data" / "sample.jsonl"),
+    }
+    config |= {"output_dir": str(tmp_path / "output"), "num_train_epochs": 999, "save_steps": 9999, "eval_steps": 1, "eval_split": 0.9}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"per_device_eval_batch_size": 1}))
+    command: list[str | Path] = ["bash", REPOSITORY / "examples" / "trainer" / "run_train_full_sft.sh", tmp_path / "config.yaml"]
+    environment = house.environment | {"TUNEYARD_RUN_DIRECTORY": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8") as training:
+        assert training.stdout is not None
+        said = [next(line for line in training.stdout if '"train/loss"' in line)]
+        (tmp_path / "stop").touch()
+        said += training.stdout
+
+    steps = [json.loads(line)["step"] for line in said if '"train/loss"' in line]
+    evaluated = [json.loads(line)["step"] for line in said if '"eval/loss"' in line]
+    assert 143 == training.returncode
+    assert len(evaluated) < len(steps)
+    assert [f"checkpoint-{steps[-1]}"] == [path.name for path in (tmp_path / "output").glob("checkpoint-*")]
+    assert not (tmp_path / "output" / f"checkpoint-{steps[-1]}" / "checkpoint-is-incomplete.txt").exists()
 
 
 def test_a_resumed_run_repeats_the_unbroken_one_bit_for_bit(house: House, project: str, unbroken: dict[str, Any]) -> None:

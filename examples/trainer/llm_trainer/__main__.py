@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
-from .keys import BadInput
-from .recipe import read_recipe
+from .keys import BadInput, Failed
+from .recipe import Recipe, read_recipe
 from .stop import EXIT_CODE, Stop, Stopped
 
 FAILED, UNUSABLE = 1, 2
@@ -27,20 +28,25 @@ def main(arguments: list[str]) -> int:
         return _fail("give exactly one YAML file: bash run_train_full_sft.sh <yaml>", UNUSABLE)
     try:
         recipe = read_recipe(Path(arguments[0]))
-        # Only now: torch takes seconds to import, and a wrong key is said at once.
-        from .training import Failed, train  # noqa: PLC0415
-
-        try:
-            return train(recipe, stop)
-        except Failed as problem:
-            return _fail(problem, FAILED)
+        return _trainer()(recipe, stop)
     except BadInput as problem:
         return _fail(problem, UNUSABLE)
     except Stopped as told:
         sys.stdout.write(f"{told}: stopped before the first step, so there is nothing to save\n")
         return EXIT_CODE
-    except OSError as problem:
+    except (Failed, OSError) as problem:
         return _fail(problem, FAILED)
+
+
+def _trainer() -> Callable[[Recipe, Stop], int]:
+    """Load what trains, only now: torch takes seconds to import, and a wrong key is said at once."""
+    try:
+        from .training import train  # noqa: PLC0415
+    except ModuleNotFoundError as problem:
+        raise Failed(
+            f"{problem} for {sys.executable}: install the trainer's requirements there, or set PYTHON to one that has them"
+        ) from None
+    return train
 
 
 def _fail(problem: object, code: int) -> int:

@@ -15,7 +15,7 @@ def arguments(recipe: Recipe, *, evaluates: bool) -> dict[str, Any]:
     return {
         "output_dir": str(recipe.output_dir),
         "per_device_train_batch_size": recipe.batch.per_device,
-        "per_device_eval_batch_size": recipe.batch.per_device,
+        "per_device_eval_batch_size": recipe.eval_batch_size,
         "gradient_accumulation_steps": recipe.batch.accumulation,
         "learning_rate": recipe.learning_rate,
         "num_train_epochs": recipe.num_train_epochs,

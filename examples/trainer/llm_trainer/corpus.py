@@ -17,6 +17,7 @@ from .keys import BadInput
 
 PLACES = ("{input}", "{instruction}", "{content}", "{query}", "{question}", "{prompt}")
 """Where an `input_template` may want the user's words."""
+OF_TOOLS = ("tool_calls", "tool_call_id", "name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Conversation:
 
     place: str
     """File and line, for an error that only the tokenizer can find."""
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
+    """Turns of `role` and `content`; those that call a tool, or answer a call, keep what says so."""
     rank: int | None
     target_modules: tuple[str, ...]
 
@@ -82,10 +84,13 @@ def _conversation(record: dict[str, Any], place: str) -> Conversation:
     return Conversation(place=place, messages=turns, rank=_rank(record, place), target_modules=_modules(record, place))
 
 
-def _turn(message: dict[str, Any], template: str, place: str) -> dict[str, str]:
-    role, content = str(message.get("role")), _text(message.get("content"), place, "content")
+def _turn(message: dict[str, Any], template: str, place: str) -> dict[str, Any]:
+    of_tools = {key: message[key] for key in OF_TOOLS if message.get(key)}
+    said = message.get("content")
+    content = "" if said is None and "tool_calls" in of_tools else _text(said, place, "content")
+    role = str(message.get("role"))
     wanted = next((each for each in PLACES if each in template), None)
-    return {"role": role, "content": template.replace(wanted, content) if wanted and role == "user" else content}
+    return {"role": role, "content": template.replace(wanted, content) if wanted and role == "user" else content, **of_tools}
 
 
 def _rank(record: dict[str, Any], place: str) -> int | None:
@@ -104,7 +109,7 @@ def _modules(record: dict[str, Any], place: str) -> tuple[str, ...]:
 
 def _preference(record: dict[str, Any], place: str) -> Preference:
     prompt = _text(record.get("prompt"), place, "prompt")
-    if "responses" in record and "chosen" not in record:
+    if record.get("responses") is not None and record.get("chosen") is None:
         (best, chosen), *others = _ranked(record["responses"], place)
         rejected = others[-1][1] if others and others[-1][0] < best else None
         return Preference(prompt=prompt, chosen=chosen, rejected=rejected)

@@ -13,6 +13,10 @@ class BadInput(Exception):
     """What was given cannot be trained on; the message says what, where, and what to do."""
 
 
+class Failed(Exception):
+    """The training could not go on, for a reason that is known."""
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read the YAML file; BadInput names the line that is wrong."""
     try:
@@ -82,6 +86,13 @@ class Keys:
         if not number >= least or not number.is_integer():
             raise BadInput(f"{key} must be a whole number of at least {least}, not {value!r}")
         return int(number)
+
+    def steps(self, key: str, default: int) -> float:
+        """A number of steps, or below one a share of all steps; 0 where it is not to be."""
+        number = float(self.number(key, default))
+        if number >= 1 and not number.is_integer():
+            raise BadInput(f"{key} must be a whole number of steps, or a share of all below 1, not {self._value(key)!r}")
+        return number
 
     def words(self, key: str) -> tuple[str, ...]:
         """Words, as a list or with commas between them; none if it is not there."""

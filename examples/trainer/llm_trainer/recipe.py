@@ -36,7 +36,7 @@ class Lora:
     """What the adapter is; a file's samples may set rank and target_modules."""
 
     rank: int
-    alpha: int
+    alpha: float
     dropout: float
     target_modules: tuple[str, ...]
     """Empty: what peft knows for the architecture, else every linear layer."""
@@ -86,17 +86,19 @@ class Recipe:
     max_steps: int
     """0: as many as the epochs have."""
     warmup_ratio: float
-    warmup_steps: int
+    warmup_steps: float
     lr_scheduler_type: str
     weight_decay: float
     max_grad_norm: float
-    logging_steps: int
-    save_steps: int
-    """0: at the end of every epoch."""
+    logging_steps: float
+    save_steps: float
+    """0: at the end of every epoch; below 1: a share of all steps, as for the other two."""
     save_total_limit: int
     """0: all are kept."""
-    eval_steps: int
+    eval_steps: float
     """0: at the end of every epoch."""
+    eval_batch_size: int
+    """Sequences judged at once on each device."""
     eval_split: float
     predict_with_generate: bool
     generation_max_length: int
@@ -124,24 +126,25 @@ def read_recipe(path: Path) -> Recipe:
         output_dir=Path(keys.text("output_dir") or os.environ.get("TUNEYARD_OUTPUT_DIR") or "output").resolve(),
         resume_from_checkpoint=_resume(keys),
         sequence_length=_sequence_length(keys, task),
-        batch=_batch(keys, task),
+        batch=(batch := _batch(keys, task)),
+        eval_batch_size=keys.whole("per_device_eval_batch_size", batch.per_device),
         learning_rate=keys.number("learning_rate", {"lora": 2e-4, "pretrain": 3e-4, "rl": 1e-6}.get(task, 2e-5)),
         num_train_epochs=keys.number("num_train_epochs", _passes(keys, task)),
         max_steps=max(keys.whole("max_steps", 0, least=-1), 0),
         warmup_ratio=keys.number("warmup_ratio", 0.0 if task == "rl" else 0.03, most=1.0),
-        warmup_steps=keys.whole("warmup_steps", 0, least=0),
+        warmup_steps=keys.steps("warmup_steps", 0),
         lr_scheduler_type=keys.one_of("lr_scheduler_type", "cosine" if task == "pretrain" else "linear", SCHEDULES),
         weight_decay=keys.number("weight_decay", 0.1 if task == "pretrain" else 0.0),
         max_grad_norm=keys.number("max_grad_norm", 1.0),
-        logging_steps=keys.whole("logging_steps", 1),
-        save_steps=keys.whole("save_steps", PRETRAIN_SAVE_STEPS if task == "pretrain" else 0, least=0),
+        logging_steps=keys.steps("logging_steps", 1) or 1,
+        save_steps=keys.steps("save_steps", PRETRAIN_SAVE_STEPS if task == "pretrain" else 0),
         save_total_limit=keys.whole("save_total_limit", 0, least=0),
-        eval_steps=keys.whole("eval_steps", 0, least=0),
+        eval_steps=keys.steps("eval_steps", 0),
         eval_split=keys.number("eval_split", 0.01 if task == "pretrain" else 0.1, most=0.9),
         predict_with_generate=keys.flag("predict_with_generate"),
         generation_max_length=keys.whole("generation_max_length", 128),
         gradient_checkpointing=keys.flag("gradient_checkpointing"),
-        dtype=keys.one_of("dtype", "auto", ("auto", "bfloat16", "float16", "float32")),
+        dtype=_dtype(keys),
         seed=keys.whole("seed", 42, least=0),
         lora=_lora(keys) if task == "lora" else None,
         reinforcement=_reinforcement(keys) if task == "rl" else None,
@@ -187,23 +190,30 @@ def _sequence_length(keys: Keys, task: str) -> int:
     return lengths[0] if lengths else 2048
 
 
+def _dtype(keys: Keys) -> str:
+    """Read in what the sums are done; the flags bf16 and fp16 say it too, and `auto` leaves it to the device."""
+    bf16, fp16 = keys.flag("bf16"), keys.flag("fp16")
+    return keys.one_of("dtype", "bfloat16" if bf16 else "float16" if fp16 else "auto", ("auto", "bfloat16", "float16", "float32"))
+
+
 def _batch(keys: Keys, task: str) -> Batch:
     """Work the batch out from the YAML's words for it: a whole one, or one of each device and how often it is accumulated."""
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     whole_key = {"lora": "train_batch_size", "pretrain": "global_batch_size", "rl": "rollout_batch_size"}.get(task, "global_batch_size")
-    per_device = keys.whole("per_device_train_batch_size", 0) if keys.has("per_device_train_batch_size") else 0
+    name = next((key for key in ("per_device_train_batch_size", "per_device_batch_size") if keys.has(key)), "")
+    per_device = keys.whole(name, 0) if name else 0
     accumulation = keys.whole("gradient_accumulation_steps", 0) if keys.has("gradient_accumulation_steps") else 0
     if not keys.has(whole_key):
         return Batch(per_device=per_device or 4, accumulation=accumulation or 1, devices=devices)
     whole = keys.whole(whole_key, 1)
     share, rest = divmod(whole, devices * (per_device or 1) * (accumulation or 1))
     if rest or not share:
-        known = [f"{devices} devices"] * (devices > 1) + [f"per_device_train_batch_size {per_device}"] * bool(per_device)
+        known = [f"{devices} devices"] * (devices > 1) + [f"{name} {per_device}"] * bool(per_device)
         known += [f"gradient_accumulation_steps {accumulation}"] * bool(accumulation)
         raise BadInput(f"{whole_key} {whole} cannot be dealt out evenly to {' times '.join(known)}: make it a multiple of that")
     if per_device and accumulation and share > 1:
         raise BadInput(
-            f"{whole_key} {whole} is not per_device_train_batch_size {per_device} times gradient_accumulation_steps {accumulation}"
+            f"{whole_key} {whole} is not {name} {per_device} times gradient_accumulation_steps {accumulation}"
             f" times {devices} devices: leave one of them out"
         )
     if accumulation:
@@ -225,9 +235,9 @@ def _lora(keys: Keys) -> Lora:
     rank = keys.whole("lora_r", 8)
     return Lora(
         rank=rank,
-        alpha=keys.whole("lora_alpha", 2 * rank),
+        alpha=keys.number("lora_alpha", 2 * rank, least=1e-6),
         dropout=keys.number("lora_dropout", 0.0, most=0.99),
-        target_modules=keys.words("peft_target_modules") or keys.words("target_modules"),
+        target_modules=keys.words("peft_target_modules") or keys.words("target_modules") or keys.words("lora_target_modules"),
         bits=8 if eight else 4 if four else 0,
         quant_type=quant_type,
     )
@@ -239,7 +249,7 @@ def _reinforcement(keys: Keys) -> Reinforcement:
         reward_model=keys.text("reward_model"),
         update_epochs=keys.whole("update_epochs", 1),
         kl_target=keys.number("kl_target", 0.0),
-        kl_coefficient=keys.number("kl_coef", 0.1),
+        kl_coefficient=keys.number("kl_coef", keys.number("beta", 0.1)),
         num_generations=keys.whole("num_generations", 0, least=0),
         max_completion_length=keys.whole("max_completion_length", 256),
         temperature=keys.number("temperature", 1.0, least=0.01),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import torch
 import transformers
@@ -13,13 +12,10 @@ from . import conversations, plain_text, rollouts
 from . import preferences as preference_pairs
 from .corpus import read_preferences
 from .course import Course, in_place
+from .keys import Failed
 from .recipe import Recipe
 from .stop import EXIT_CODE, Stop
-from .voice import Diverged, say
-
-
-class Failed(Exception):
-    """The training could not go on, for a reason that is known."""
+from .voice import Diverged, is_first, say
 
 
 def train(recipe: Recipe, stop: Stop) -> int:
@@ -41,7 +37,7 @@ def train(recipe: Recipe, stop: Stop) -> int:
 
 
 def _train(recipe: Recipe, stop: Stop) -> int:
-    if recipe.ignored_keys and _first():
+    if recipe.ignored_keys:
         say(f"note: keys this trainer does not use: {', '.join(recipe.ignored_keys)}")
     trainer = _build(recipe)
     trainer.begin(recipe, stop)
@@ -66,8 +62,6 @@ def _build(recipe: Recipe) -> Course:
 
 
 def _introduce(recipe: Recipe, trainer: Course) -> None:
-    if not _first():
-        return
     parameters = trainer.model.num_parameters()
     learned = trainer.model.num_parameters(only_trainable=True)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
@@ -79,16 +73,15 @@ def _introduce(recipe: Recipe, trainer: Course) -> None:
 
 
 def _stopped(trainer: Course, stop: Stop) -> int:
-    if _first():
-        say(f"{stop.by or 'another process'}: stopped after step {trainer.state.global_step} of {trainer.state.max_steps}")
+    say(f"{stop.by or 'another process'}: stopped after step {trainer.state.global_step} of {trainer.state.max_steps}")
     return EXIT_CODE
 
 
 def _finished(trainer: Course, recipe: Recipe) -> int:
     """Leave the model, or the adapter, and what the last evaluation said."""
     folder = recipe.output_dir / ("adapter_final" if recipe.lora else "model_final")
-    in_place(folder, trainer.save_model, owner=_first())
-    if not _first():
+    in_place(folder, trainer.save_model, owner=is_first())
+    if not is_first():
         return 0
     results: dict[str, float] = {}
     for entry in trainer.state.log_history:
@@ -98,8 +91,3 @@ def _finished(trainer: Course, recipe: Recipe) -> int:
         (recipe.output_dir / "eval_results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     say(f"finished after step {trainer.state.global_step}: the {'adapter' if recipe.lora else 'model'} is in {folder}")
     return 0
-
-
-def _first() -> bool:
-    """Whether this is the process that speaks for all."""
-    return os.environ.get("RANK", "0") == "0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,10 +32,16 @@ class Diverged(Exception):
     """The loss is no longer a number, so further steps are in vain."""
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks, and owns folders, for all that train together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(line: str) -> None:
-    """Print a line at once, in a single write."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Print a line at once, in a single write; of several processes the first does."""
+    if is_first():
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 class Voice(TrainerCallback):
@@ -61,11 +68,10 @@ class Voice(TrainerCallback):
         if {"rewards/chosen", "rewards/rejected"} <= values.keys():
             values["reward/mean"] = (values["rewards/chosen"] + values["rewards/rejected"]) / 2
         _check(values, state.global_step)
-        if state.is_world_process_zero:
-            say(json.dumps({"step": state.global_step, "max_steps": state.max_steps, "epoch": state.epoch, **values}))
-            if self._events is not None:
-                for name, value in values.items():
-                    self._events.add_scalar(name, value, state.global_step)
+        say(json.dumps({"step": state.global_step, "max_steps": state.max_steps, "epoch": state.epoch, **values}))
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, state.global_step)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Leave the time of an evaluation out of the speed."""

@@ -81,6 +81,8 @@ def precision(recipe: Recipe) -> dict[str, bool]:
     if recipe.dtype == "auto":
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return {"bf16": bf16, "fp16": torch.cuda.is_available() and not bf16}
+    if recipe.dtype == "float16" and not torch.cuda.is_available():
+        raise BadInput("fp16: a CPU does not train in 16-bit floats; leave it out, or set bf16: true")
     return {"bf16": recipe.dtype == "bfloat16", "fp16": recipe.dtype == "float16"}
 
 
