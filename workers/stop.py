@@ -35,6 +35,8 @@ class Stop:
     async def press(self, executor: Executor, process: Process) -> list[int]:
         """Do what is due now: the first TERM once it has drained, the second after the grace, then KILL to the whole tree; see `kill`.
 
+        A server gets the first for itself, and stops its children when it has answered; the second is for all.
+
         What is not to be killed gets one TERM, and all the time it wants.
         """
         passed = self._passed()
@@ -44,7 +46,8 @@ class Stop:
         due = (passed >= process.stop_drain) + (process.stop_kill and passed >= end_of_grace)
         if self._words < due or not self._left_file:
             await self._leave_file(executor)
-        if self._words < due and await executor.signal(self._directory, signal.SIGTERM):
+        alone = process.owner_kind.stops_alone and due == 1
+        if self._words < due and await executor.signal(self._directory, signal.SIGTERM, alone=alone):
             self._words = due
         return []
 

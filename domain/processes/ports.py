@@ -98,8 +98,8 @@ class Executor(Protocol):
         """Up to `limit` bytes of the output from `offset`; empty at the end."""
         ...
 
-    async def signal(self, directory: str, number: int) -> bool:
-        """Send a signal to the command's whole process group, if that very command still lives; whether it was sent."""
+    async def signal(self, directory: str, number: int, *, alone: bool = False) -> bool:
+        """Send a signal to the command's whole process group, or to it alone, if that very command still lives; whether it was sent."""
         ...
 
     async def ask_to_stop(self, directory: str) -> None:

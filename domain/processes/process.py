@@ -34,6 +34,14 @@ class OwnerKind(Word):
         """Whether it counts among what may live on a host at once: slots are for trainings; servers need a port, and their GPUs."""
         return self is OwnerKind.run
 
+    @property
+    def stops_alone(self) -> bool:
+        """Whether it tells its children itself when it is asked to stop.
+
+        A trainer's script does not. vLLM does, and where its engine is asked too, what it was just answering breaks off.
+        """
+        return self is OwnerKind.deployment
+
 
 NEXT = {
     Phase.waiting: {Phase.placed, Phase.over},

@@ -82,14 +82,14 @@ class DockerExecutor(DirectoryReader):
         except EngineError as error:
             raise CannotStart(str(error)) from None
 
-    async def signal(self, directory: str, number: int) -> bool:
-        """Send a signal to the command's process group, if that very command still lives; whether it was sent."""
+    async def signal(self, directory: str, number: int, *, alone: bool = False) -> bool:
+        """Send a signal to the command's process group, or to it alone, if that very command still lives; whether it was sent."""
         who = tree.command(directory)
         if who is None or not tree.is_locked(directory):
             return False
         if await asyncio.to_thread(tree.is_shown, who):
-            return await asyncio.to_thread(tree.send, directory, number)
-        done = await self._inside("signal", directory, number)
+            return await asyncio.to_thread(tree.send, directory, number, alone)
+        done = await self._inside("tell" if alone else "signal", directory, number)
         return done is not None and done.code == 0
 
     async def kill(self, directory: str) -> list[int]:

@@ -39,9 +39,9 @@ class LocalExecutor(DirectoryReader):
         reason = said.decode(errors="replace").strip() or f"the shim ended with {launcher.returncode}"
         raise CannotStart(reason, passing=killed or reason == shim.KILLED)
 
-    async def signal(self, directory: str, number: int) -> bool:
-        """Send a signal to the command's process group, if that very command still lives; whether it was sent."""
-        return await asyncio.to_thread(tree.send, directory, number)
+    async def signal(self, directory: str, number: int, *, alone: bool = False) -> bool:
+        """Send a signal to the command's process group, or to it alone, if that very command still lives; whether it was sent."""
+        return await asyncio.to_thread(tree.send, directory, number, alone)
 
     async def kill(self, directory: str) -> list[int]:
         """End all that is left of the attempt, wherever it fled; the pids that would not go (none: verified dead)."""

@@ -1,7 +1,9 @@
 """Everything that an attempt's command has become, found in /proc by evidence, so that nothing else is ever hit.
 
 Belonging is shown by the marker in the environment (it outlives sessions and parents), by the command's own session while
-the command itself lives, by descent from either, and by holding the attempt's lock. A pid alone shows nothing.
+the command itself lives, by writing its output into the attempt's `out.log`, by descent from any of these, and by holding the
+attempt's lock. A pid alone shows nothing. vLLM's engine is why the output counts: it gives itself a name that overwrites its
+environment, and outlives a killed server with all of the GPU's memory.
 
 A command in a container counts its pids in a namespace of its own; here they are found as this /proc counts them. Where
 this /proc does not show the container, `python -I -S -c SOURCE signal|kill DIRECTORY NUMBER` does the same inside it: so
@@ -57,15 +59,15 @@ def command(directory: str) -> "Command | None":
         return None
 
 
-def send(directory: str, number: int) -> bool:
-    """Send a signal to the command's process group, if that very command still lives; whether it was sent."""
+def send(directory: str, number: int, alone: bool = False) -> bool:  # noqa: FBT001, FBT002 - runs on Python 3.6, by position
+    """Send a signal to the command's process group, or to it alone, if that very command still lives; whether it was sent."""
     who = command(directory)
     pid = _living(who) if who else None
     if who is None or pid is None:
         return False
     note_shared(directory, shared_by(members(directory, who)))  # whatever it does now, what it leaves is known
     try:
-        os.killpg(pid, number)
+        (os.kill if alone else os.killpg)(pid, number)
     except ProcessLookupError:
         return False
     return True
@@ -78,8 +80,12 @@ def end(directory: str) -> "list[int]":
         return []
     give_up = time.monotonic() + KILL_PATIENCE
     shared = noted_shared(directory)
+    seen = {}  # type: dict[int, Process]
     while True:
-        left = members(directory, who)
+        # One that is dying shows nothing any more of what it belongs to, but is there with all its memory until it is dead.
+        seen = {process.pid: process for process in map(_process, seen) if process and process.start_ticks == seen[process.pid].start_ticks}
+        seen.update((pid, process) for pid, process in ((pid, _process(pid)) for pid in members(directory, who)) if process)
+        left = sorted(seen)
         shared.update(shared_by(left))
         for pid in left:
             _kill(pid)
@@ -99,7 +105,10 @@ def members(directory: str, who: Command) -> "list[int]":
     everyone = [process for process in map(_process, _pids()) if process and process.pid != shim]
     session = _living(who)
     marker = os.fsencode(who.marker)
-    seeds = {process.pid for process in everyone if process.session == session or _carries(process.pid, marker)}
+    output = f"{directory}/out.log"
+    seeds = {
+        process.pid for process in everyone if process.session == session or _carries(process.pid, marker) or _writes(process.pid, output)
+    }
     ours = _with_descendants(seeds, everyone)
     if not ours and is_locked(directory):
         ours = {process.pid for process in everyone if _holds(process.pid, f"{directory}/lock")}
@@ -241,7 +250,7 @@ def _process(pid: int) -> "Process | None":
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    if fields[0] in b"ZX":
+    if fields[0] in b"ZX" and int(fields[17]) <= 1:  # the first thread of several may be dead, and the process is not
         return None
     return Process(pid, parent=int(fields[1]), session=int(fields[3]), start_ticks=int(fields[19]))
 
@@ -261,6 +270,15 @@ def _with_descendants(seeds: "set[int]", everyone: "list[Process]") -> "set[int]
         if grown == found:
             return found
         found = grown
+
+
+def _writes(pid: int, output: str) -> bool:
+    """Whether what the process prints goes to that file."""
+    try:
+        wanted = os.stat(output)
+        return any(os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{stream}")) for stream in (1, 2))
+    except OSError:
+        return False  # another user's process, or gone; or one that has closed a stream
 
 
 def _holds(pid: int, path: str) -> bool:
@@ -296,9 +314,9 @@ def _kill(pid: int) -> None:
 
 
 def main(verb: str, directory: str, number: str) -> int:
-    """Signal: the exit code says whether it was sent. Kill: what is left is said in JSON."""
-    if verb == "signal":
-        return 0 if send(directory, int(number)) else 1
+    """Signal, or tell the command alone: the exit code says whether it was sent. Kill: what is left is said in JSON."""
+    if verb in {"signal", "tell"}:
+        return 0 if send(directory, int(number), verb == "tell") else 1
     os.write(1, json.dumps(end(directory)).encode())
     return 0
 

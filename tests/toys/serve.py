@@ -37,6 +37,7 @@ class Server:
     def __init__(self, asked: argparse.Namespace, key: str | None) -> None:
         self.asked = asked
         self.key = key
+        self.engine = subprocess.Popen([sys.executable, "-S", __file__, "child"], env={}) if asked.engine else None
         self.names: list[str] = asked.names + [json.loads(each)["name"] for each in asked.lora_modules]
         self.seen: dict[str, Any] = {"running": 0, "served": 0, "gone": 0, "connections": 0, "tokens": 0, "last": None}
         self.stopping, self.quiet = asyncio.Event(), asyncio.Event()
@@ -160,6 +161,9 @@ class Answer:
             if number == self.asked.die_after:
                 os._exit(1)
         await self.chunk(b"data: " + json.dumps(self.part(body, "", "length")).encode() + b"\n\n")
+        if (body.get("stream_options") or {}).get("include_usage"):
+            usage = {"prompt_tokens": 1, "completion_tokens": number, "total_tokens": 1 + number}
+            await self.chunk(b"data: " + json.dumps(self.part(body, "", None) | {"choices": [], "usage": usage}).encode() + b"\n\n")
         await self.chunk(b"data: [DONE]\n\n")
         await self.chunk(b"")
         _say(f'INFO:     127.0.0.1:0 - "{self.method} {self.path} HTTP/1.1" 200')
@@ -175,7 +179,11 @@ class Answer:
         """Give the words, at the pace that was asked for."""
         said = body["messages"][-1]["content"] if self.path == "/v1/chat/completions" else str(body.get("prompt", ""))
         words = str(said).split() or ["…"]
+        engine = self.server.engine
         for number in range(body.get("max_tokens") or body.get("max_completion_tokens") or TOKENS):
+            if engine and engine.poll() is not None:
+                self.writer.transport.abort()
+                raise ConnectionAbortedError
             if self.asked.pace:
                 await self.pause(self.asked.pace)
             self.server.seen["tokens"] += 1
@@ -245,6 +253,8 @@ async def _live(asked: argparse.Namespace) -> None:
     listening.close()
     with suppress(TimeoutError):
         await asyncio.wait_for(server.quiet.wait(), asked.shutdown_timeout)
+    if server.engine:
+        server.engine.kill()
 
 
 def _asked(words: list[str]) -> argparse.Namespace:
@@ -257,6 +267,7 @@ def _asked(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--sick-if", default="", help="/health answers 503 while this file exists")
     parser.add_argument("--ignore-term", action="store_true", help="and so do its children")
     parser.add_argument("--children", type=int, default=0, help="children, each in a session of its own, that outlive it")
+    parser.add_argument("--engine", action="store_true", help="a child of its group and without its environment; answers need it")
     parser.add_argument("--shared-memory", action="store_true", help="leave /dev/shm/psm_… behind unless it ends by itself")
     parser.add_argument("--break-after", type=int, default=0, help="break the connection off after so many words of a stream")
     parser.add_argument("--die-after", type=int, default=0, help="die after so many words of a stream")
