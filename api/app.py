@@ -20,6 +20,7 @@ from api.deployments import DeploymentController
 from api.docs import assets, describe_problems, openapi_config, openapi_json
 from api.events import EventController
 from api.follow import closing_at_signals
+from api.gateway import GatewayController, open_gateway
 from api.health import HealthController
 from api.hosts import HostController
 from api.jobs import DeidentificationController, JobController
@@ -32,6 +33,7 @@ from api.security import Doorkeeper
 from api.train_config_versions import TrainConfigVersionController
 from api.train_configs import TrainConfigController, TrainConfigsController
 from api.tus import TusController
+from api.usage import UsageController
 from infra import tasks
 from infra.files.tidying import keep_tidy
 from infra.settings import Settings, load
@@ -69,6 +71,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             DeidentificationController,
             JobController,
             DeidController,
+            GatewayController,
+            UsageController,
             BlobController,
             HealthController,
             openapi_json,
@@ -95,8 +99,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
 async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     """Open the world, and close every open stream before the server waits for it."""
     app.state.closing = asyncio.Event()
-    async with open_world(app.state.settings, patience=DATABASE_PATIENCE_SECONDS) as world:
-        app.state.world = world
+    async with (
+        open_world(app.state.settings, patience=DATABASE_PATIENCE_SECONDS) as world,
+        open_gateway(world, app.state.closing) as gateway,
+    ):
+        app.state.world, app.state.gateway = world, gateway
         tidying = asyncio.create_task(keep_tidy(world.db.acting("janitor"), world.arriving, app.state.settings))
         try:
             with closing_at_signals(app.state.closing):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import adoption, containers, endpoints, ingest, inspection, pages, placement, starts
+from benchmarks import adoption, containers, endpoints, gateway, ingest, inspection, pages, placement, starts
 from benchmarks.report import Section, show, show_missed
 
 SECTIONS: dict[str, Callable[[Path], Section]] = {
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[Path], Section]] = {
     "http": endpoints.section,
     "placement": placement.section,
     "inspection": inspection.section,
+    "gateway": gateway.section,
 }
 
 WIDTH = 140

@@ -17,6 +17,8 @@ from domain.processes.process import Process
 from domain.projects.ports import HasProjects
 from domain.runs.ports import HasRuns
 
+TOPIC = "deployments"
+"""Told at every change of any of them: what the gateway follows."""
 DRAIN = timedelta(seconds=1)
 """Between the moment it gets no more requests and the first TERM: whoever was just sent to it still arrives."""
 
@@ -55,6 +57,7 @@ def tell(tx: Tx, deployment: Deployment, kind: str, **data: object) -> None:
     """Record what has happened, and let followers look again."""
     record(tx, kind, deployment.id, project=deployment.release.project_id if deployment.release else None, **data)
     tx.tell(deployment.id)
+    tx.tell(TOPIC)
 
 
 def process_of(tx: Tx, deployment: Deployment) -> Process:

@@ -5,6 +5,7 @@ from sqlalchemy import Index, text
 from domain.access.answer import Answer
 from domain.datasets.dataset import Dataset, DatasetVersion, Upload
 from domain.deployments.deployment import Deployment
+from domain.deployments.usage import Usage
 from domain.events.event import Event
 from domain.files import Pin
 from domain.hosts.gpu import Gpu
@@ -95,4 +96,5 @@ ARTIFACTS = stored(
     Index("uq_artifacts_path", "run_id", "type", "path", unique=True),
     Index("ix_artifacts_unsummed", "created_at", sqlite_where=UNSUMMED, postgresql_where=UNSUMMED),
 )
+USAGE = stored("usage", Usage, ("holder", "model", "day"))
 ANSWERS = stored("answers", Answer, ("principal", "key"), Index("ix_answers_created_at", "created_at"))

@@ -23,6 +23,7 @@ from infra.db.reports import ReportRows
 from infra.db.runs import ArtifactRows, MetricRows, RunRows
 from infra.db.train_configs import TrainConfigRows
 from infra.db.transfers import TransferRows
+from infra.db.usage import UsageRows
 
 
 class Aftermath(Struct):
@@ -139,3 +140,8 @@ class Tx:
     def artifacts(self) -> ArtifactRows:
         """What the runs left on disk."""
         return ArtifactRows(self.connection)
+
+    @property
+    def usages(self) -> UsageRows:
+        """What was asked of the models."""
+        return UsageRows(self.connection)
