@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import adoption, containers, endpoints, gateway, ingest, inspection, pages, placement, starts
+from benchmarks import adoption, containers, deid, endpoints, gateway, ingest, inspection, pages, placement, starts
 from benchmarks.report import Section, show, show_missed
 
 SECTIONS: dict[str, Callable[[Path], Section]] = {
@@ -23,6 +23,7 @@ SECTIONS: dict[str, Callable[[Path], Section]] = {
     "placement": placement.section,
     "inspection": inspection.section,
     "gateway": gateway.section,
+    "deid": deid.section,
 }
 
 WIDTH = 140

@@ -12,10 +12,11 @@ _PROVINCE = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]|9[1
 """Provinces by GB/T 2260; 81 to 83 are residence permits of Hong Kong, Macau and Taiwan, 9 is the card of foreign permanent residents."""
 
 _USCC_DIGITS = {each: value for value, each in enumerate("0123456789ABCDEFGHJKLMNPQRTUWXY")}
+_USCC = re.compile("[0-9A-HJ-NPQRTUWXY]{18}")
 _USCC_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_DOUBLED = str.maketrans("0123456789", "0246813579")
 
 _TWO_DIGIT_AREAS = frozenset({"10", *(f"2{digit}" for digit in "012345789")})
 _THREE_DIGIT_AREA = re.compile(
@@ -56,8 +57,7 @@ def is_old_resident_id(value: str) -> bool:
 
 def luhn_digit(body: str) -> str:
     """Return the digit that makes a card number of these digits."""
-    total = sum(_DOUBLED[int(digit)] for digit in body[::-2]) + sum(map(int, body[-2::-2]))
-    return str(-total % 10)
+    return str(-sum(map(int, body[::-2].translate(_DOUBLED) + body[-2::-2])) % 10)
 
 
 def is_card(value: str, *, said: bool) -> bool:
@@ -95,7 +95,7 @@ def organisation_digit(first8: str) -> str:
 
 def credit_code_digit(first17: str) -> str:
     """Return the check character of a unified social credit code (GB 32100)."""
-    total = sum(_USCC_DIGITS[each] * weight for each, weight in zip(first17, _USCC_WEIGHTS, strict=True))
+    total = sum(map(mul, map(_USCC_DIGITS.__getitem__, first17), _USCC_WEIGHTS))
     return "0123456789ABCDEFGHJKLMNPQRTUWXY"[-total % 31]
 
 
@@ -103,7 +103,7 @@ def is_credit_code(value: str) -> bool:
     """Whether 18 characters are a unified social credit code: both its check characters."""
     return (
         value[0] in "1234569AEFGJNY"
-        and all(each in _USCC_DIGITS for each in value)
+        and _USCC.fullmatch(value) is not None
         and organisation_digit(value[8:16]) == value[16]
         and credit_code_digit(value[:17]) == value[17]
     )

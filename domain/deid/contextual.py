@@ -24,7 +24,7 @@ def _bytes(words: str) -> bytes:
 
 
 _QQ_WORDS = r"(?<![A-Za-z])(?:qq|q\s?q|[Qq](?=[：:号群]))|扣扣|蔻蔻|企鹅|秋秋|球球"
-_WECHAT_WORDS = r"微信|薇信|威信|徽信|微❤|薇❤|卫星号|[Vv]信|(?<=[加＋+])[Vv](?![A-Za-z])|(?<![0-9A-Za-z+/=])(?:vx|wx|v❤|weixin|wechat)"
+_WECHAT_WORDS = r"微信|(?<![A-Za-z])[Vv](?=：)|薇信|威信|徽信|微❤|薇❤|卫星号|[Vv]信|(?<=[加＋+])[Vv](?![A-Za-z])|(?<![0-9A-Za-z+/=])(?:vx|wx|v❤|weixin|wechat)"
 _WECHAT_STOP = re.compile(
     r"(?:official|mini[_-]?\w*|pay\w*|payment\w*|server\w*|android\w*|login\w*|config\w*|callback|account\w*|article\w*|group\w*|messag\w*|wechat\w*|weixin\w*"
     r"|browser|public|number|username|password|client|mobile|desktop|windows|version|service|plugin|developer|program\w*|please|contact|before|because)",
@@ -33,7 +33,7 @@ _WECHAT_STOP = re.compile(
 _PASSPORT_WORDS = r"护照|passport"
 _PERMIT_WORDS = r"通行证|回乡证|台胞证|港澳证|来往内地|往来台湾|往来港澳|travel[\s_]?permit|permit"
 _ISLAND_WORDS = r"台湾|臺灣|身份证|身分[证證]|统一编号|居留证|香港|澳门|澳門|hkid|twid|national[\s_]?id|id[\s_]?card"
-_BIRTH_WORDS = r"出生|生日|生于|诞辰|(?<![A-Za-z])dob|birth|(?<![A-Za-z])born"
+_BIRTH_WORDS = r"出生|生日|生辰|生于|诞辰|(?<![A-Za-z])dob|birth|(?<![A-Za-z])born"
 _SAID = r"密码|口令|密碼|passwd|password|passphrase|passcode|(?<![A-Za-z])(?:pwd|psw|pass)(?![A-Za-z])"
 _PLACE_WORDS = r"坐标|经纬度|经纬|定位|位置|(?<![A-Za-z])(?:gps|coord\w{0,8}|lnglat|latlng|location|lat[_/,]lng)"
 
@@ -45,15 +45,18 @@ _DATE = (
     r"|[一二][九〇零○][一二三四五六七八九〇零○]{2}年[一二三四五六七八九十]{1,2}月[一二三四五六七八九十廿卅]{1,3}[日号])"
 )
 _D = r"-?[0-9]{1,3}\.[0-9]{3,12}"
-_DMS = r"[0-9]{1,3}\s?°\s?[0-9]{1,2}\s?[′'’分]\s?(?:[0-9]{1,2}(?:\.[0-9]{1,6})?\s?(?:[″\"”秒]|''|′′)\s?)?[NSEWnsew北南东西]?"
+_DMS = r"[NSEW]?\s?[0-9]{1,3}\s?[°度]\s?[0-9]{1,2}\s?[′'’分]\s?(?:[0-9]{1,2}(?:\.[0-9]{1,6})?\s?(?:[″\"”秒]|''|′′)\s?)?[NSEWnsew北南东西]?"
 
 
-def _qq(match: re.Match[str], around: Around) -> Found | None:
+def _qq(match: re.Match[str], _: Around) -> Found | None:
     value = match["v"]
     if len(value) == 11 and value[0] == "1" and value[1] != "0":  # noqa: PLR2004 - a mobile number, or what stands for one
         return None
-    del around
-    return Found(*match.span("v"), SPOKEN, 0.9)
+    return (
+        None
+        if re.search(r"音乐|空间|邮箱|浏览|会员|用户|飞车|炫舞|游戏|手游|等级|年", match["g"])
+        else Found(*match.span("v"), SPOKEN, 0.9)
+    )
 
 
 def _wechat(match: re.Match[str], _: Around) -> Found | None:
@@ -86,6 +89,8 @@ def _password(match: re.Match[str], _: Around) -> Found | None:
     start = match.start("v")
     if len(value) < 4 or is_placeholder(value) or _CODE_WORDS.fullmatch(value) or value[0] in "$%<{[(*":  # noqa: PLR2004 - shorter is none
         return None
+    if not match["g"].strip() and not (re.search(r"密码|口令|密碼", match["k"]) and re.search(r"[A-Za-z].*[0-9]|[0-9].*[A-Za-z]", value)):
+        return None  # nothing says that it is the password's value
     if re.fullmatch(r"[A-Za-z_]+(?:\.[A-Za-z_]+)+|[A-Za-z_.]+\(.*|[a-z]+_[a-z_]+|[/*.#=-]+", value):
         return None  # code, not a value
     if value.isalpha() and (value.islower() or value.isupper() or value.istitle()) and not re.search(r"[:：=是为]", match["g"]):
@@ -133,7 +138,7 @@ CONTEXTUAL: tuple[Rule, ...] = (
     Rule(
         id="qq",
         type="QQ",
-        pattern=re.compile(rf"(?:{_QQ_WORDS}){_LABEL}{_BETWEEN}(?P<v>[1-9][0-9]{{4,10}})(?![0-9A-Za-z*])(?!\.[0-9])", re.IGNORECASE),
+        pattern=re.compile(rf"(?:{_QQ_WORDS}){_LABEL}(?P<g>{_BETWEEN})(?P<v>[1-9][0-9]{{4,10}})(?![0-9A-Za-z*])(?!\.[0-9])", re.IGNORECASE),
         judge=_qq,
         anchors=(
             Anchor(
@@ -158,7 +163,7 @@ CONTEXTUAL: tuple[Rule, ...] = (
         anchors=(
             Anchor(
                 rb"(?:"
-                + _bytes("微信|薇信|威信|徽信|微❤|薇❤|卫星号|v信|加v|＋v|[+]v|vx|wx|v❤|weixin|wechat")
+                + _bytes("微信|薇信|威信|徽信|微❤|薇❤|卫星号|v信|v：|加v|＋v|[+]v|vx|wx|v❤|weixin|wechat")
                 + rb")"
                 + _LABEL_BYTES
                 + _BETWEEN_BYTES
@@ -230,10 +235,11 @@ CONTEXTUAL: tuple[Rule, ...] = (
                 + rb"|hkid|twid|national[ _]?id|id[ _]?card)"
                 + _LABEL_BYTES
                 + _BETWEEN_BYTES
-                + rb"(?:[a-z][a-d1-9][0-9]{5}|[a-z][0-9]{6}|[157]/?[0-9]{6})",
+                + rb"(?:[a-z][a-d1-9][0-9]{5}|[a-z][0-9]{6})",
                 90,
                 caseless=True,
             ),
+            Anchor(rb"(?:" + _bytes("澳门|澳門") + rb")" + _BETWEEN_BYTES + rb"[157]/?[0-9]{6}", 90),
         ),
         spoken=True,
     ),
@@ -249,7 +255,7 @@ CONTEXTUAL: tuple[Rule, ...] = (
         anchors=(
             Anchor(
                 rb"(?:"
-                + _bytes("出生|生日|生于|诞辰")
+                + _bytes("出生|生日|生辰|生于|诞辰")
                 + rb"|dob|birth|born)(?:[ _-]?(?:day|date|on|in|is|of))?"
                 + _LABEL_BYTES
                 + _BETWEEN_BYTES
@@ -268,7 +274,7 @@ CONTEXTUAL: tuple[Rule, ...] = (
         id="password",
         type="PASSWORD",
         pattern=re.compile(
-            rf"(?P<k>{_SAID})(?P<g>[\"'\]]?\s{{0,2}}(?:是|为|设为|改为|改成|重置为|[:：=]|=>|:=|is|\s){{1,2}}\s{{0,2}}[\"'“「【`]?){_NOT_OURS}"
+            rf"(?P<k>{_SAID})(?P<g>[\"'\]]?\s{{0,2}}(?:是|为|设为|改为|改成|重置为|[:：=]|=>|:=|is|\s){{0,2}}\s{{0,2}}[\"'“「【`]?){_NOT_OURS}"
             r"(?P<v>[!#-&(+\--:=-Z^-{}~|@/]{4,64})",
             re.IGNORECASE,
         ),
@@ -279,7 +285,7 @@ CONTEXTUAL: tuple[Rule, ...] = (
                 rb"(?:\xe5\xaf\x86\xe7\xa0\x81|\xe5\x8f\xa3\xe4\xbb\xa4|\xe5\xaf\x86\xe7\xa2\xbc|passwd|password|passphrase|passcode|pwd|psw|[^a-z]pass)[\"'\]]? {0,2}"
                 rb"(?:"
                 + _bytes("是|为|设为|改为|改成|重置为|：|＝")
-                + rb"|[:=]|=>|is| ){1,2} {0,2}(?:[\"'`]|"
+                + rb"|[:=]|=>|is| ){0,2} {0,2}(?:[\"'`]|"
                 + _bytes("“|「|【")
                 + rb")?[!-~]{4}",
                 64,
@@ -327,7 +333,7 @@ CONTEXTUAL: tuple[Rule, ...] = (
         judge=lambda match, _: Found(*match.span(match.lastgroup or 0), CHECKED, 0.95),
         anchors=(
             Anchor(rb"(?:" + _bytes("北纬|南纬|东经|西经") + rb") ?(?::|\xef\xbc\x9a)? ?[0-9]{1,3}\.[0-9]", 16),
-            Anchor(rb"[0-9] ?\xc2\xb0 ?[0-9]{1,2} ?(?:\xe2\x80\xb2|'|\xe2\x80\x99|\xe5\x88\x86)", 32),
+            Anchor(rb"[0-9] ?(?:\xc2\xb0|\xe5\xba\xa6) ?[0-9]{1,2} ?(?:\xe2\x80\xb2|'|\xe2\x80\x99|\xe5\x88\x86)", 32),
         ),
     ),
     Rule(

@@ -56,6 +56,8 @@ def _ipv4(match: re.Match[str], around: Around) -> Found | None:
     said = words.address_beside(around.before(start), after)
     if said == words.VETOED or (numbers[3] == 0 and after[:1] == "/"):  # a network is nobody's
         return None
+    if said == words.SILENT and numbers[0] < 10:  # noqa: PLR2004 - few hosts have such an address, and most versions do
+        return None
     telling = said == words.TELLING or numbers[0] == 10 or numbers[:2] == (192, 168)  # noqa: PLR2004 - private networks
     return Found(start, end, SPOKEN if telling else SHAPED, 0.95 if telling else 0.75)
 
@@ -88,6 +90,10 @@ def _mac(match: re.Match[str], _: Around) -> Found | None:
     if value.startswith("00005e0053") or len(set(value)) == 1:
         return None  # the range for documentation, and what is no device: all zeros, broadcast
     return Found(*match.span(), CHECKED, 0.97)
+
+
+def _named_mac(match: re.Match[str], _: Around) -> Found | None:
+    return None if match["v"].lower().startswith("00005e0053") else Found(*match.span("v"), SPOKEN, 0.9)
 
 
 def _secret(match: re.Match[str], _: Around) -> Found | None:
@@ -130,13 +136,13 @@ DIGITAL: tuple[Rule, ...] = (
         type="EMAIL",
         pattern=re.compile(
             r"(?<![0-9A-Za-z._%+-])(?P<u>[0-9A-Za-z_][0-9A-Za-z._%+-]{0,63})"
-            r"(?:@|\s?[\[({]\s?(?:at|AT|艾特|@)\s?[\])}]\s?| (?:at|AT) (?=[0-9A-Za-z-]{1,63}(?: dot |\s?[\[({]\s?dot)))"
-            r"(?P<d>(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,38})(?:\.|\s?[\[({]\s?(?:dot|点)\s?[\])}]\s?| dot )){1,6}[A-Za-z]{2,24})(?![0-9A-Za-z_-])(?!\.[0-9A-Za-z])"
+            r"(?:@|\s?[\[({]\s?(?:at|AT|艾特|@)\s?[\])}]\s?| @ (?=[0-9A-Za-z-]{1,38}\.)| (?:at|AT) (?=[0-9A-Za-z-]{1,63}(?: (?:dot|DOT) |\s?[\[({]\s?dot)))"
+            r"(?P<d>(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,38})(?:\.|\s?[\[({]\s?(?:dot|DOT|点)\s?[\])}]\s?| (?:dot|DOT) )){1,6}[A-Za-z]{2,24})(?![0-9A-Za-z_-])(?!\.[0-9A-Za-z])"
         ),
         judge=_email,
         reach=300,
         anchors=(
-            Anchor(rb"[0-9A-Za-z._%+-](?:@|\xef\xbc\xa0)[0-9A-Za-z]", 70),
+            Anchor(rb"[0-9A-Za-z._%+-](?:@|\xef\xbc\xa0| @ )[0-9A-Za-z]", 70),
             Anchor(
                 rb"[0-9A-Za-z] ?(?:[\[({]|\xef\xbc\x88) ?(?:at|\xe8\x89\xbe\xe7\x89\xb9|@) ?(?:[\])}]|\xef\xbc\x89) ?[0-9a-z]",
                 84,
@@ -180,6 +186,16 @@ DIGITAL: tuple[Rule, ...] = (
             Anchor(rb"[0-9a-f]{2}([:-])[0-9a-f]{2}[:-][0-9a-f]{2}[:-][0-9a-f]{2}[:-][0-9a-f]{2}[:-][0-9a-f]{2}", 20, caseless=True),
             Anchor(rb"[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}", 20, caseless=True),
         ),
+    ),
+    Rule(
+        id="mac_named",
+        type="MAC",
+        pattern=re.compile(
+            r"(?<![A-Za-z])mac(?:[\s_-]?addr(?:ess)?|地址)?[^0-9A-Za-z\n\0<>]{1,6}(?P<v>[0-9a-f]{12})(?![0-9A-Za-z])", re.IGNORECASE
+        ),
+        judge=_named_mac,
+        anchors=(Anchor(rb"mac(?:[ _-]?addr(?:ess)?|\xe5\x9c\xb0\xe5\x9d\x80)?[^0-9A-Za-z\n\x00<>]{1,18}[0-9a-f]{12}", 48, caseless=True),),
+        spoken=True,
     ),
     Rule(
         id="url_userinfo",

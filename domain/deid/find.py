@@ -197,21 +197,23 @@ def _searched(whole: _Whole, place: int, rule: Rule, regions: Iterable[Region]) 
     done = 0
     for start, end in regions:
         window = whole.window(start, end, rule.reach)
-        for found in _matches(rule, window, max(start, done) - window.base, end - window.base):
-            begin, done = window.base + found.start, window.base + found.end
+        base = window.base
+        for found in _matches(rule, window, max(start, done) - base, end - base):
+            begin, done = base + found.start, base + found.end
             yield _Candidate(begin, done, found.rank, found.score, place, (begin, done))
 
 
-def _matches(rule: Rule, window: _Window, position: int, end: int) -> Iterator[Found]:
+def _matches(rule: Rule, window: _Window, position: int, end: int) -> list[Found]:
     search, judge, text = rule.pattern.search, rule.judge, window.text
-    position = max(0, position)
-    while (match := search(text, position)) is not None and (start := match.start()) < end:
+    matches = []
+    while position < end and (match := search(text, position)) is not None and (start := match.start()) < end:
         found = judge(match, window)
         if found is None or _is_sealed(text, found.start):
             position = start + 1
         else:
-            yield found
+            matches.append(found)
             position = max(found.end, start + 1)
+    return matches
 
 
 def _is_sealed(text: str, start: int) -> bool:

@@ -3,7 +3,7 @@
 import re
 
 from domain.deid import checks, words
-from domain.deid.rule import CHECKED, END, GAP, SHAPED, SPOKEN, START, Anchor, Around, Found, Rule
+from domain.deid.rule import CHECKED, END, GAP, SHAPED, SPOKEN, START, Anchor, Around, Found, Rule, shaped
 from domain.deid.text import HANZI_DIGITS, digits, letters_and_digits
 
 _GROUPED = frozenset({(3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 4, 3), (4, 3, 4), (5, 6), (5, 3, 3), (1,) * 11})
@@ -118,11 +118,14 @@ STRUCTURAL: tuple[Rule, ...] = (
         id="cn_mobile",
         type="CN_MOBILE",
         pattern=re.compile(
-            rf"(?<![0-9A-Za-z])(?<![0-9]\.)(?<![0-9]-){_PREFIX}(?P<v>1{_SEP}[3-9]{_SEP}[0-9](?:{_SEP}[0-9]){{8}})(?![0-9A-Za-z])(?!\.[0-9])"
+            rf"(?:(?<![0-9A-Za-z])|(?<=[Tt][Ee][Ll])|(?<=[Pp]hone)|(?<=[Mm]obile))(?<![0-9]\.)(?<![0-9]-){_PREFIX}"
+            rf"(?P<v>\(1[3-9][0-9]\)[- ]?[0-9]{{4}}[- ]?[0-9]{{4}}|1{_SEP}[3-9]{_SEP}[0-9](?:{_SEP}[0-9]){{8}})(?![0-9A-Za-z])(?!\.[0-9])"
         ),
         judge=_mobile,
         anchors=(
             Anchor(rb"[^0-9A-Za-z]1[3-9][0-9]{9}[^0-9A-Za-z]", 24),
+            Anchor(rb"(?:tel|phone|mobile)1[3-9][0-9]{9}[^0-9A-Za-z]", 28, caseless=True),
+            Anchor(rb"(?:[(]|\xef\xbc\x88)1[3-9][0-9](?:[)]|\xef\xbc\x89)[- ]?[0-9]{4}", 28),
             Anchor(rb"86[)]?1[3-9][0-9]{9}[^0-9A-Za-z]", 28),
             Anchor(rb"1[3-9][0-9][-. ][0-9]{4}[-. ]?[0-9]{4}[^0-9]", 28),
             Anchor(rb"1[3-9][0-9]{2}[0-9]?[- ][0-9]{3,4}[- ]?[0-9]{2}", 28),
@@ -136,7 +139,7 @@ STRUCTURAL: tuple[Rule, ...] = (
         id="cn_mobile_hanzi",
         type="CN_MOBILE",
         pattern=re.compile(
-            rf"(?<![{_NUMERALS}0-9])(?P<v>[一幺壹1][-, 、]?[{_NUMERALS}0-9](?:[-, 、]?[{_NUMERALS}0-9]){{9}})(?![{_NUMERALS}0-9])"
+            rf"(?<![{_NUMERALS}0-9])(?P<v>[一幺壹1][-, 、，]?[{_NUMERALS}0-9](?:[-, 、，]?[{_NUMERALS}0-9]){{9}})(?![{_NUMERALS}0-9])"
         ),
         judge=_hanzi_mobile,
         anchors=(Anchor(_H_BYTES + rb"{3}", 48),),
@@ -146,7 +149,7 @@ STRUCTURAL: tuple[Rule, ...] = (
         type="CN_LANDLINE",
         pattern=re.compile(
             rf"(?<![0-9A-Za-z.])(?<![0-9][-/]){_PREFIX}"
-            rf"(?P<v>(?:\(0[1-9][0-9]{{1,2}}\)|0?[1-9][0-9]{{1,2}}){GAP}{{0,2}}[2-9][0-9]{{2,3}}[- .]?[0-9]{{4}})"
+            rf"(?P<v>(?:\(0?[1-9][0-9]{{1,2}}\)|0?[1-9][0-9]{{1,2}}){GAP}{{0,2}}[2-9][0-9]{{2,3}}[- .]?[0-9]{{4}})"
             r"(?:(?:转|分机|-|—|ext\.?|x|#)\s?[0-9]{1,5})?(?![0-9A-Za-z])(?![-.][0-9])"
         ),
         judge=_landline,
@@ -159,13 +162,16 @@ STRUCTURAL: tuple[Rule, ...] = (
     Rule(
         id="cn_resident_id",
         type="CN_RESIDENT_ID",
-        pattern=re.compile(rf"{START}(?<![0-9]\.)[1-9][0-9]{{5}}{_SEP}[0-9]{{4}}{_SEP}[0-9]{{4}}{_SEP}[0-9]{{3}}{_SEP}[0-9Xx]{END}"),
+        pattern=re.compile(
+            rf"{START}(?<![0-9]\.)[1-9][0-9]{{2}}{_SEP}[0-9]{{3}}{_SEP}[0-9]{{4}}{_SEP}[0-9]{{4}}{_SEP}[0-9]{{3}}{_SEP}[0-9Xx]{END}"
+        ),
         judge=_resident_id,
         anchors=(
-            Anchor(rb"[1-9][0-9]{5}(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]", 20),
+            Anchor(rb"[^0-9A-Za-z][1-9][0-9]{5}(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]", 20),
             Anchor(rb"[1-9][0-9]{5}[- .](?:19|20)[0-9]{2}[- .]?[01][0-9][0-3][0-9][- .]?[0-9]{3}", 32),
             Anchor(rb"[1-9][0-9]{5}(?:19|20)[0-9]{2}[- .]?[01][0-9][0-3][0-9][- .][0-9]{3}", 32),
             Anchor(rb"[1-9][0-9]{5} - (?:19|20)[0-9]{2}", 24),
+            Anchor(rb"[1-9][0-9]{2}[- ][0-9]{3}[- ](?:19|20)[0-9]{2}[- ]?[01][0-9]", 24),
         ),
     ),
     Rule(
@@ -207,6 +213,13 @@ STRUCTURAL: tuple[Rule, ...] = (
                 16,
             ),
         ),
+    ),
+    Rule(
+        id="cn_police_plate",
+        type="CN_LICENSE_PLATE",
+        pattern=re.compile(rf"{START}WJ[-·• ]?[{_P}][-·• ]?[0-9]{{4}}[0-9A-HJ-NP-Z]{END}"),
+        judge=shaped(0.95, CHECKED),
+        anchors=(Anchor(rb"WJ(?:[- ]|\xc2\xb7|\xe2\x80\xa2)?" + _P_BYTES + rb"(?:[- ]|\xc2\xb7|\xe2\x80\xa2)?[0-9]{4}", 16),),
     ),
     Rule(
         id="hong_kong_id",

@@ -41,7 +41,7 @@ def _bare_resident_id(value: str) -> str:
 
 
 def _bare_email(value: str) -> str:
-    return re.sub(r"\s?[\[({]\s?(?:dot|点)\s?[\])}]\s?| dot ", ".", _AT.sub("@", fold(value))).lower()
+    return re.sub(r"\s?[\[({]\s?(?:dot|DOT|点)\s?[\])}]\s?| (?:dot|DOT) ", ".", _AT.sub("@", fold(value))).lower()
 
 
 def _bare_ipv6(value: str) -> str:
@@ -62,7 +62,7 @@ _BARE: dict[str, Callable[[str], str]] = {
     "IPV6": _bare_ipv6,
     "CN_LICENSE_PLATE": _bare_plate,
 }
-_AT = re.compile(r"\s?[\[({]\s?(?:at|AT|艾特|@)\s?[\])}]\s?| (?:at|AT) ")
+_AT = re.compile(r"\s?[\[({]\s?(?:at|AT|艾特|@)\s?[\])}]\s?| @ |@| (?:at|AT) ")
 _EXTENSION = re.compile(r"(?:转|分机|ext\.?|x|#|-|—)\s?[0-9]{1,5}$")
 
 
@@ -150,6 +150,8 @@ def _credit_code(value: str, draw: Draw) -> str:
 def _plate(value: str, draw: Draw) -> str:
     """No plate bears the letter O behind its province; which province is drawn too."""
     province = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤川青藏琼宁"[draw(31)]
+    if value[:2].upper() == "WJ":  # the armed police's: its letters stay, and no such plate has an O
+        return value[:2] + respell(value[2:].replace(value[2:].lstrip("-·• ")[0], province, 1), "O" + _digits_of(draw, 7))
     return province + respell(value[1:], "O" + _digits_of(draw, 7))
 
 

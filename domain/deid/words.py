@@ -18,14 +18,14 @@ _NUMBERED = """
 任务 会话 请求号 追踪 日志号 账单 取件 券码 兑换码 验证码 商户 报文 报销 保单 索引 主键 定价 售价 标价 营收 销量 人口 参数
 order trade trace tracking serial batch invoice reference ^ref$ txn transaction ticket waybill shipment sku isbn issn build commit hash checksum
 version epoch timestamp ^ts$ step loss seed amount price total size bytes offset count index ^idx$ session request ^uid$ uuid guid nonce ^sn$ ^s/n$
-part_no model_no ^pid$ ^port$ job task bbox score
+part_no model_no ^pid$ ^port$ job task bbox score ^id$ ^seq$ 会员 样本
 """
 _ADDRESSED = """
-^ip inet addr host server peer client remote gateway upstream proxy dns dhcp lease subnet listen ssh ping login from_root
+^ip inet addr host server peer client remote gateway upstream proxy dns dhcp lease subnet listen ssh ping login from_root connect accepted ^src$ ^dst$ route
 服务器 主机 地址 网关 内网 外网 公网 登录 登陆 来源 访问 节点 端口 网段 域名 解析 机器 网卡 白名单 黑名单 攻击 请求来自
 """
 _VERSIONED = """
-版本 固件 升级 更新 降级 回滚 补丁 发布 构建 驱动 内核 客户端 安装包 依赖 软件 插件 章 条款 小节 编号 规范 标准 目录 型号 系统版
+版本 固件 升级 更新 降级 回滚 补丁 发布 构建 驱动 内核 客户端 安装包 依赖 软件 插件 编译器 解释器 引擎 框架 浏览器 操作系统 组件 模块 章 条款 小节 编号 规范 标准 目录 型号 系统版
 version ^ver$ ^v$ release upgrad updat downgrad rollback firmware build patch driver kernel sdk plugin library package install ^pip$ ^npm$ ^apt$
 chrome firefox safari edge android ^ios$ windows section chapter == >= <= ~=
 """
@@ -64,14 +64,17 @@ NEAR = 16
 _TELEPHONES = _Lexicon(_CALL, _NUMBERED)
 _ADDRESSES = _Lexicon(_ADDRESSED, _VERSIONED)
 
-_LABEL_GLUE = re.compile(r"[\s:：=#\"'`(（【\[\]）)号码编为是的第共约达至到从、和及与或/~|_.0-9a-z-]*")
+_LABEL_GLUE = re.compile(r"[\s:：=#\"'`(（【\[\]）)号码编单数量为是的第共约达至到从、和及与或/~|_.0-9a-z-]*")
 """What may stand between a label and its value; other values of the same list too."""
 _COUNTED = re.compile(
     r"\s?(?:号(?:订单|工单|运单|包裹|单)|元|万|亿|美元|港币|人民币|usd|cny|rmb|bytes?\b|字节|条|个|次|步|件|ms\b|毫秒|微秒|秒|行|tokens?\b|人次|公里|吨|%|e[+-]?\d)",
     re.IGNORECASE,
 )
-_RELEASED = re.compile(r"\s?(?:版本?|[章节条款]|release|版的|及以上|以上|升级|更新|之前的版本|is out|fixes|fixed|sdk)", re.IGNORECASE)
+_RELEASED = re.compile(
+    r"\s?(?:版本?|[章节条款]|release|版的|及以上|以上|升级|更新|之前的版本|is out|installed|已?安装|fixes|fixed|sdk)", re.IGNORECASE
+)
 _NEW_SENTENCE = re.compile(r"[。；;！!？?\n]")
+_PORT = re.compile(r"\s?port\s[0-9]|:[0-9]{2,5}(?![0-9.])|/[1-3]?[0-9](?![0-9])", re.IGNORECASE)
 _PRODUCT = re.compile(r"[a-z]{2,}/$")
 """As in Chrome/114.0.5735.198."""
 
@@ -100,7 +103,9 @@ def address_beside(before: str, after: str) -> int:
     if _PRODUCT.search(before):
         return VETOED
     meaning, end = _ADDRESSES.nearest(before)
-    return SILENT if meaning == VETOED and _NEW_SENTENCE.search(before, end) else meaning
+    if meaning == VETOED and _NEW_SENTENCE.search(before, end):
+        meaning = SILENT
+    return TELLING if meaning == SILENT and _PORT.match(after) else meaning
 
 
 def says_card(before: str) -> bool:
