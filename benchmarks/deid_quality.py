@@ -92,7 +92,7 @@ def _written(tables: dict[str, dict[str, Any]]) -> str:
         "Made by `python -m benchmarks.deid_quality EVALUATION`; the labelled set is synthetic and not kept here.",
         f"{EXAMPLES:,} examples, seed {SEED}; {', '.join(RIVALS)}. Typed precision, recall and F1;",
         "*leak*: characters of values that nothing covers; *hard negatives*: share of look-alikes (order numbers, versions,",
-        "wrong checksums …) that were taken for personal; MB/s: wall time of one process on this set, which is full of values; ratios only.\n",
+        "wrong checksums …) that were taken for personal; MB/s: wall time on this set; compare, do not quote.\n",
     ]
     for title, scores in tables.items():
         text += [f"## {title}\n", f"| {' | '.join(HEADINGS)} |", "| --- |" + " ---: |" * (len(HEADINGS) - 1)]
