@@ -25,6 +25,7 @@ from httpx_sse import SSEError, connect_sse
 
 from tuneyard.answers import Artifact, Dataset, Host, Json, Line, LogPage, Metric, Project, Run
 from tuneyard.download import WrongSum, download
+from tuneyard.upload import Told, WrongBytes, check, send
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEPLOYMENT_SECONDS = 90.0
@@ -36,6 +37,8 @@ QUIET_SECONDS = 45.0
 INSISTING_SECONDS = 10.0
 """After the first failure: a server that is restarted answers again within this, and people wait no longer for one that is not there."""
 LARGEST_PAGE = 500
+SMALL_BYTES = 64 * 2**20
+"""What a server takes in one piece, unless its MAX_SMALL_FILE_BYTES says otherwise."""
 HTTP_UNAVAILABLE = 503
 
 
@@ -142,11 +145,35 @@ class Client:
         dataset: Dataset = self.call("POST", "/v1/datasets", json={"name": name, **fields})
         return dataset
 
-    def push_file(self, dataset_id: str, file: Path) -> Json:
-        """Upload a file into a dataset."""
-        return self.upload(_path("v1", "datasets", dataset_id, "files"), file)
+    def push_file(self, dataset_id: str, file: Path, *, replace: bool = False, told: Told | None = None) -> Json:
+        """Upload a file into a dataset: a large one by parts, so that what breaks off goes on; `told` hears how far it has come."""
+        path = _path("v1", "datasets", dataset_id)
+        try:
+            size = file.stat().st_size
+            if size <= SMALL_BYTES:
+                return self.upload(f"{path}/files{'?replace=true' if replace else ''}", file)
+            sent = send(self._http, f"{path}/uploads", file, replace=replace, told=told or (lambda *_: None))
+            (found,) = (each for each in self.dataset(dataset_id)["files"] if each["upload_id"] == sent["upload_id"])
+            check(file, found["sha256"])
+        except httpx.HTTPStatusError as refused:
+            raise _refusal(refused.response) from None
+        except httpx.HTTPError as problem:
+            raise Unreachable(f"the server at {self.url} broke off ({_words(problem)}); pushed again, it goes on from there") from problem
+        except WrongBytes as wrong:
+            raise TuneyardError(str(wrong)) from None
+        except OSError as problem:
+            raise TuneyardError(f"{file} cannot be read: {problem.strerror}") from problem
+        return {"upload_id": found["upload_id"], "dataset_id": sent["dataset_id"], "bytes": found["bytes"], "filename": found["name"]}
 
-    def push_dataset(self, file: Path, name: str | None = None, **fields: Any) -> Json:  # noqa: ANN401 - the API's fields
+    def push_dataset(
+        self,
+        file: Path,
+        name: str | None = None,
+        *,
+        replace: bool = False,
+        told: Told | None = None,
+        **fields: Any,  # noqa: ANN401 - the API's fields
+    ) -> Json:
         """Upload a file into the dataset of that name (else the file's), which is made if need be; `path` is what a project calls it."""
         name = name or file.stem
         try:
@@ -155,7 +182,21 @@ class Client:
             if refused.status != httpx.codes.CONFLICT:
                 raise
             dataset_id = self.dataset(name)["id"]
-        return self.push_file(dataset_id, file) | {"path": f"datasets/{name}/{file.name}"}
+        return self.push_file(dataset_id, file, replace=replace, told=told) | {"path": f"datasets/{name}/{file.name}"}
+
+    def dataset_versions(self, ref: str, *, limit: int | None = None) -> list[Json]:
+        """Every change of a dataset's files, newest first."""
+        return self._pages(_path("v1", "datasets", ref, "versions"), limit, {})
+
+    def preview(self, ref: str, **wanted: str | int) -> Json:
+        """Some lines of a data file; `wanted` may hold file, mode (first, random, problems) and n."""
+        found: Json = self.call("GET", _path("v1", "datasets", ref, "preview"), params=wanted)
+        return found
+
+    def delete_dataset(self, ref: str) -> Json:
+        """Delete a dataset that no project and no living run uses."""
+        found: Json = self.call("DELETE", _path("v1", "datasets", ref))
+        return found
 
     def deidentify(self, dataset: str, **asked: Any) -> Json:  # noqa: ANN401 - the API's fields
         """Order that personal data be taken out of a dataset; `policy_id`, `seed`, `bad_lines` and `files` may be given."""

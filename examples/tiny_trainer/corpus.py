@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +105,7 @@ def _blocks(path: Path, length: int) -> Iterator[Example]:
 
 
 def _texts(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix != ".txt":
+    if ".txt" not in path.suffixes:
         yield from ((place, record.get("text")) for place, record in _records(path))
     else:
         yield from _lines(path)
@@ -124,7 +127,7 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines that are not blank, each with its place for the reader of an error."""
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             for number, line in enumerate(file, start=1):
                 place = f"{path}, line {number}"
                 try:
@@ -133,8 +136,21 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
                     raise BadInput(f"{place}: not UTF-8") from None
                 if text:
                     yield place, text
-    except OSError as problem:
-        raise BadInput(f"dataset {path} cannot be read: {problem.strerror}") from None
+    except (OSError, EOFError, zlib.error) as problem:
+        raise BadInput(f"dataset {path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+
+
+def _opened(path: Path) -> BufferedIOBase:
+    """The file, unpacked where its name says that it is packed."""
+    if path.suffix == ".gz":
+        return gzip.open(path)
+    if path.suffix == ".zst":
+        try:
+            import zstandard  # noqa: PLC0415 - only who trains on .zst needs it
+        except ImportError:
+            raise BadInput(f"dataset {path} needs zstandard: pip install zstandard, or upload it as .gz") from None
+        return BufferedReader(zstandard.open(path, "rb"))
+    return path.open("rb")
 
 
 def _bytes(text: object, place: str, field: str) -> bytes:

@@ -144,6 +144,9 @@ def test_every_answer_is_json_when_a_program_asks(tuneyard: Callable[..., Any], 
     lists = [asked(words) for words in ("projects list", "datasets list", "configs list", "runs list 项目", "artifacts 项目 shown")]
 
     assert "datasets/more/more.jsonl" == first["path"] == again["path"]
+    assert [1] == [each["number"] for each in asked("datasets versions more")]
+    assert 1 == len(asked("datasets preview more -n 1")["items"])
+    assert 1 == len(asked("datasets show more")["files"])
     assert ({"num_epochs": 3}, ["a", "b"]) == (project["default_hyperparameters"], project["tags"])
     assert [5.5, 4.5, 3.5] == [metric["value"] for metric in losses]
     assert (2, LINES + 5) == (len(log["items"]), log["total"])

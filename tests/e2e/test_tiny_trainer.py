@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+import zstandard
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRAINER = EXAMPLES / "tiny_trainer"
@@ -124,6 +126,17 @@ def test_losses_fall_in_pretraining(lab: Lab) -> None:
     losses = list(trained.series("train/loss").values())
     assert trained.code == 0, trained.error
     assert losses[-1] < losses[0] - 1
+
+
+def test_a_packed_dataset_trains_as_the_plain_one(lab: Lab) -> None:
+    (lab.folder / "a.jsonl.gz").write_bytes(gzip.compress(SAMPLE.read_bytes()))
+    (lab.folder / "a.jsonl.zst").write_bytes(zstandard.compress(SAMPLE.read_bytes()))
+
+    plain, gz, zst = (
+        lab.train(f"from-{Path(name).suffix[1:]}", dataset=name, max_steps=5) for name in (str(SAMPLE), "a.jsonl.gz", "a.jsonl.zst")
+    )
+
+    assert plain.series("train/loss") == gz.series("train/loss") == zst.series("train/loss") != {}
 
 
 def test_a_finished_training_leaves_everything_it_promises(lab: Lab) -> None:

@@ -13,6 +13,7 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 
 from tests.house import House, eventually
+from tuneyard import client
 
 MIB = 2**20
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -35,9 +36,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 @pytest.mark.timeout(180)
 def test_tuspy_uploads_300_mb_though_the_server_is_killed_midway(house: House, tmp_path: Path) -> None:
     path, digest = _large(tmp_path / "大.jsonl")
-    client = TusClient(f"{house.url}/v1/datasets/d/uploads")
+    server = TusClient(f"{house.url}/v1/datasets/d/uploads")
     with path.open("rb") as file:
-        first = client.uploader(file_stream=file, chunk_size=100 * MIB, metadata={"filename": path.name})
+        first = server.uploader(file_stream=file, chunk_size=100 * MIB, metadata={"filename": path.name})
         first.set_url(first.create_url())
         upload = threading.Thread(target=_upload, args=(first,))
 
@@ -48,7 +49,7 @@ def test_tuspy_uploads_300_mb_though_the_server_is_killed_midway(house: House, t
         house.api.start()
         eventually(house.ready)
         kept = _received(house, first.url)
-        again = client.uploader(file_stream=file, url=first.url, chunk_size=100 * MIB)
+        again = server.uploader(file_stream=file, url=first.url, chunk_size=100 * MIB)
         again.upload()
 
     assert 100 * MIB <= kept < LARGE * MIB
@@ -73,6 +74,41 @@ def test_a_client_that_dies_midway_goes_on_where_it_was(house: House) -> None:
     assert 0 < offset <= 700_000
     assert 204 == house.client.patch(place, headers=headers, content=content[offset:]).status_code
     assert hashlib.sha256(content).hexdigest() == house.ok("GET", "/v1/datasets/d")["files"][0]["sha256"]
+
+
+def test_our_own_client_goes_on_after_a_killed_server_and_after_its_own_end(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SMALL_BYTES", MIB)
+    file = tmp_path / "大.jsonl"
+    file.write_bytes(bytes(range(256)) * 4096 * 80)
+    killed, begun_at = [False], []
+
+    def kill(done: int, _: int) -> None:
+        if done >= 70 * MIB and not killed[0]:
+            killed[0] = True
+            house.api.kill()
+            house.api.start()
+
+    def leave(done: int, _: int) -> None:
+        begun_at.append(done)
+        if done >= 70 * MIB:
+            raise KeyboardInterrupt
+
+    with client.Client(house.url) as tuneyard:
+        pushed = tuneyard.push_dataset(file, "d", told=kill)
+        with pytest.raises(KeyboardInterrupt):
+            tuneyard.push_dataset(file, "other", told=leave)
+        eventually(lambda: house.ok("GET", "/v1/datasets/other/uploads")[0]["received"])
+        began = len(begun_at)
+        again = tuneyard.push_dataset(file, "other", told=lambda done, _: begun_at.append(done))
+
+    assert killed == [True]
+    assert begun_at[began] >= 64 * MIB
+    assert ("datasets/d/大.jsonl", 80 * MIB) == (pushed["path"], pushed["bytes"])
+    files = [house.ok("GET", f"/v1/datasets/{name}")["files"][0] for name in ("d", "other")]
+    assert {hashlib.sha256(file.read_bytes()).hexdigest()} == {each["sha256"] for each in files}
+    assert again["upload_id"] == files[1]["upload_id"]
 
 
 @pytest.mark.parametrize("who", ["client", "server"])

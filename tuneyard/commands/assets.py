@@ -1,11 +1,12 @@
 """`tuneyard datasets` and `tuneyard configs`: what to train on, and how."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
 
-from tuneyard import show
+from tuneyard import show, show_data
 from tuneyard.session import Group, Session, given, pass_session
 
 
@@ -22,15 +23,53 @@ def list_datasets(session: Session, /, limit: int) -> None:
     session.show(session.client.datasets(limit=limit), show.datasets)
 
 
+@datasets.command("show")
+@click.argument("dataset")
+@pass_session
+def show_dataset(session: Session, /, dataset: str) -> None:
+    """Show the files of a dataset, by its id or name."""
+    session.show(session.client.dataset(dataset), show_data.files)
+
+
+@datasets.command("versions")
+@click.argument("dataset")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
+@pass_session
+def list_versions(session: Session, /, dataset: str, limit: int) -> None:
+    """List every change of a dataset's files, newest first; `datasets/DATASET@VERSION/FILE` means a file as it was."""
+    session.show(session.client.dataset_versions(dataset, limit=limit), show_data.versions)
+
+
+@datasets.command("preview")
+@click.argument("dataset")
+@click.option("--file", help="Which file, where the dataset has several.")
+@click.option("--mode", type=click.Choice(["first", "random", "problems"]), default="first", show_default=True)
+@click.option("-n", "n", default=10, show_default=True, type=click.IntRange(1, 100), help="How many lines.")
+@pass_session
+def preview_dataset(session: Session, /, dataset: str, **wanted: Any) -> None:  # noqa: ANN401 - the API's parameters
+    """Show some lines of a data file: the first, some at random, or those that break a rule."""
+    session.show(session.client.preview(dataset, **given(wanted)), show_data.preview)
+
+
+@datasets.command("delete")
+@click.argument("dataset")
+@pass_session
+def delete_dataset(session: Session, /, dataset: str) -> None:
+    """Delete a dataset that no project and no living run uses; what runs have pinned stays."""
+    session.show(session.client.delete_dataset(dataset), lambda _: Text(f"deleted {dataset}"))
+
+
 @datasets.command("push")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", help="The dataset; else the file's name without its ending. It is made if there is none.")
 @click.option("--task-type", help="sft, rl, lora or pretrain: what a new dataset is for.")
 @click.option("--description")
+@click.option("--replace", is_flag=True, help="Take the place of a file of that name, as the dataset's next version.")
 @pass_session
-def push_dataset(session: Session, /, file: Path, name: str | None, **fields: str | None) -> None:
-    """Upload a data file."""
-    pushed = session.client.push_dataset(file, name, **given(fields))
+def push_dataset(session: Session, /, file: Path, name: str | None, *, replace: bool, **fields: str | None) -> None:
+    """Upload a data file; a large one that broke off goes on where it was when it is pushed again."""
+    with show_data.uploading(session.err, file.name) as told:
+        pushed = session.client.push_dataset(file, name, replace=replace, told=told, **given(fields))
     session.show(pushed, lambda found: Text(f"pushed {found['path']} ({show.size(found['bytes'])})"))
 
 
