@@ -153,7 +153,7 @@ class Client:
             if size <= SMALL_BYTES:
                 return self.upload(f"{path}/files{'?replace=true' if replace else ''}", file)
             sent = send(self._http, f"{path}/uploads", file, replace=replace, told=told or (lambda *_: None))
-            (found,) = (each for each in self.dataset(dataset_id)["files"] if each["upload_id"] == sent["upload_id"])
+            (found,) = (each for each in self.dataset(dataset_id).get("files", []) if each["upload_id"] == sent["upload_id"])
             check(file, found["sha256"])
         except httpx.HTTPStatusError as refused:
             raise _refusal(refused.response) from None
