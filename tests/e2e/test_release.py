@@ -53,7 +53,6 @@ def release(house: House, tag: str) -> str:
     return model
 
 
-@pytest.mark.skipif(not (REPOSITORY / "api" / "gateway.py").exists(), reason="there is no gateway yet to chat through")
 @pytest.mark.timeout(240)
 def test_a_release_is_served_and_the_next_one_rolls_over(make_house: Callable[..., House], sqlite_url: str, redis_url: str) -> None:
     first = free_port()
