@@ -1,10 +1,10 @@
 """Texts in, texts and spans out: the whole of de-identification as one function of its arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from domain.deid.find import Detectors, Span, find
+from domain.deid.find import Detectors, Span, find_in
 from domain.deid.operators import FROM_THE_VALUE, Cipher, Making, Numbers, replacement
 from domain.deid.policy import CompiledPolicy
 from domain.deid.text import fold
@@ -54,14 +54,24 @@ def clean(
 
     `keys` are the names of the JSON fields that the texts are the values of; "" where a text is of none.
     """
+    done = [Cleaned(text=text, changes=[]) for text in texts]
+    for index, cleaned in clean_those_that_need_it(detectors, policy, texts, made, keys):
+        done[index] = cleaned
+    return done
+
+
+def clean_those_that_need_it(
+    detectors: Detectors, policy: CompiledPolicy, texts: Sequence[str], made: Making, keys: Sequence[str] | None = None
+) -> Iterator[tuple[int, Cleaned]]:
+    """De-identify texts; give only those in which something was replaced, with their place, in order."""
     named = keys if policy.policy.json.key_hotwords else None
-    found = find(detectors, texts, named, policy.wanted, policy.rules)
-    return [_cleaned(policy, text, spans, made) for text, spans in zip(texts, found, strict=True)]
+    for index, spans in find_in(detectors, texts, named, policy.wanted, policy.rules):
+        cleaned = _cleaned(policy, texts[index], spans, made)
+        if cleaned.changes:
+            yield index, cleaned
 
 
 def _cleaned(policy: CompiledPolicy, text: str, spans: list[Span], made: Making) -> Cleaned:
-    if not spans:
-        return Cleaned(text=text, changes=[])
     made.numbers["text"] = Numbers()
     pieces, changes, at, out = [], [], 0, 0
     for span in spans:

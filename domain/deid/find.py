@@ -87,18 +87,29 @@ def find(
 
     `keys` name the JSON field that each text is the value of, "" where it is of none.
     """
+    found: list[list[Span]] = [[] for _ in texts]
+    for index, spans in find_in(detectors, texts, keys, wanted, own):
+        found[index] = spans
+    return found
+
+
+def find_in(
+    detectors: Detectors, texts: Sequence[str], keys: Sequence[str] | None, wanted: frozenset[int], own: tuple[Rule, ...] = ()
+) -> list[tuple[int, list[Span]]]:
+    """Return, in order, the places of the texts in which something is, with the spans."""
     rules = (*detectors.rules, *own)
     found = _found(detectors, rules, texts, keys, wanted)
-    glued = [index for index, spans in enumerate(found) if any(_is_glued(texts[index], span) for span in spans)]
+    glued = [index for index, spans in found.items() if any(_is_glued(texts[index], span) for span in spans)]
     for _ in range(MOST_ROUNDS):
         if not glued:
             break
         rest = [_without(texts[index], found[index]) for index in glued]
         more = _found(detectors, rules, rest, [keys[index] for index in glued] if keys is not None else None, wanted)
-        for index, spans in zip(glued, more, strict=True):
+        for place, spans in more.items():
+            index = glued[place]
             found[index] = sorted([*found[index], *spans], key=_start)
-        glued = [index for index, spans in zip(glued, more, strict=True) if spans]
-    return found
+        glued = [glued[place] for place in more]
+    return sorted(found.items())
 
 
 _GLUE = re.compile(f"[0-9A-Za-z{''.join(HANZI_DIGITS)}+._@:/#-]")
@@ -123,7 +134,7 @@ def _start(span: Span) -> int:
 
 def _found(
     detectors: Detectors, rules: Sequence[Rule], texts: Sequence[str], keys: Sequence[str] | None, wanted: frozenset[int]
-) -> list[list[Span]]:
+) -> dict[int, list[Span]]:
     whole = _Whole(texts, keys)
     regions: dict[int, Iterable[Region]] = {place: [(0, len(whole.text))] for place in range(len(detectors.rules), len(rules))}
     candidates = [
@@ -134,12 +145,13 @@ def _found(
     ]
     if keys is not None:
         candidates += _named_values(rules, whole, texts, keys, wanted)
-    found: list[list[Span]] = [[] for _ in texts]
+    found: dict[int, list[Span]] = {}
     for each in _settled(candidates):
         index = whole.index_at(each.start)
         base, rule = whole.starts[index], rules[each.rule]
         core = each.core[0] - base, each.core[1] - base
-        found[index].append(Span(type=rule.type, start=each.start - base, end=each.end - base, score=each.score, rule=rule.id, core=core))
+        span = Span(type=rule.type, start=each.start - base, end=each.end - base, score=each.score, rule=rule.id, core=core)
+        found.setdefault(index, []).append(span)
     return found
 
 
@@ -230,6 +242,8 @@ def _named_values(
     rules: Sequence[Rule], whole: _Whole, texts: Sequence[str], keys: Sequence[str], wanted: frozenset[int]
 ) -> Iterator[_Candidate]:
     """Find the values whose word is the name of the field that they are all of."""
+    if not any(map(words.named_by, set(keys))):
+        return
     for index, (text, key) in enumerate(zip(texts, keys, strict=True)):
         if not (key and (types := words.named_by(key))):
             continue

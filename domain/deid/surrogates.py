@@ -80,8 +80,7 @@ def _national(number: str) -> str:
 
 def drawer(key: bytes, type_: str, value: str) -> Draw:
     """Return what draws numbers for this value under this key."""
-    seed = hmac.digest(key, f"{type_}\0{value}".encode(), "sha256")
-    pool = int.from_bytes(seed + hmac.digest(key, seed, "sha256"))
+    pool = int.from_bytes(hmac.digest(key, f"{type_}\0{value}".encode(), "sha512"))
 
     def draw(limit: int) -> int:
         nonlocal pool

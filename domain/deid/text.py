@@ -18,6 +18,7 @@ FOLDING: dict[int, int | str] = {**_WIDE, **_SPACES, **_UNSEEN, **_DASHES}
 _FOLDABLE = re.compile(f"[{re.escape(''.join(map(chr, FOLDING)))}]")
 _PLAIN = {chr(code): chr(plain) if isinstance(plain, int) else plain for code, plain in FOLDING.items()}
 
+_LETTER = re.compile(r"[0-9A-Za-z]")
 _NO_DIGIT, _NO_LETTER = re.compile(r"[^0-9]"), re.compile(r"[^0-9A-Za-z]")
 
 HANZI_DIGITS = {"〇": "0", "零": "0", "一": "1", "幺": "1", "二": "2", "两": "2", "三": "3", "四": "4", "五": "5", "六": "6", "七": "7"} | {
@@ -65,6 +66,11 @@ def respell(original: str, characters: str) -> str:
 
     Each letter or digit of the original is replaced by the next of `characters`; what is over is dropped, what is missing stays out.
     """
+    if original.isascii():
+        if original.isalnum():
+            return characters[: len(original)]
+        plain = iter(characters)
+        return _LETTER.sub(lambda _: next(plain, ""), original)
     following = iter(characters)
     chinese = next((style for style in _STYLES if any(each in style for each in original)), None)
     return "".join(_written_like(each, following, chinese) for each in original)
