@@ -12,7 +12,6 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-import pytest_asyncio
 
 from api.app import create_app
 from domain.access.principal import Principal
@@ -56,12 +55,13 @@ def docker_engine() -> Iterator[PrivateEngine]:
         yield engine
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def template(postgresql: str) -> str:
-    """Give the name of a migrated PostgreSQL database that tests clone."""
-    await _administer(postgresql, f"CREATE DATABASE {TEMPLATE}")
-    database = await open_database(read(_named(postgresql, TEMPLATE)), Principal(name="test"), _nothing, patience=30)
-    await database.close()
+@pytest.fixture(scope="session")
+def template(postgresql: str) -> str:
+    """Give the name of a migrated PostgreSQL database that tests clone.
+
+    Bound to no loop: pytest-asyncio makes a session's asynchronous fixtures anew where a folder brings loops of its own.
+    """
+    asyncio.run(_make_template(postgresql))
     return TEMPLATE
 
 
@@ -157,6 +157,12 @@ def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 def house(make_house: Callable[..., House], sqlite_url: str, redis_url: str) -> House:
     """Give a running house on SQLite with a Redis."""
     return make_house(sqlite_url, redis_url)
+
+
+async def _make_template(postgresql: str) -> None:
+    await _administer(postgresql, f"CREATE DATABASE {TEMPLATE}")
+    database = await open_database(read(_named(postgresql, TEMPLATE)), Principal(name="test"), _nothing, patience=30)
+    await database.close()
 
 
 async def _administer(url: str, statement: str) -> None:

@@ -209,4 +209,4 @@ async def test_the_document_tells_of_the_key(api: httpx.AsyncClient) -> None:
                 bearing.add((method, path.rpartition("/")[2]))
                 assert {"application/problem+json"} == set(operation["responses"]["422"]["content"])
                 assert "Idempotency-Replayed" in json.dumps(operation["responses"])
-    assert {("post", "runs"), ("post", "resume"), ("post", "cancel"), ("post", "deployments")} == bearing
+    assert {("post", "runs"), ("post", "resume"), ("post", "cancel"), ("post", "deployments"), ("post", "deidentify")} == bearing
