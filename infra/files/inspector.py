@@ -124,6 +124,7 @@ class Inspector:
         else:
             async with self._turn:
                 report = await self._in_child(subject, task)
+        await asyncio.to_thread(self._still, subject)
         await self._db.run(
             _keep, Inspected(content=subject.content, task_type=task, rules=VERSION, report=report, made_at=datetime.now(UTC))
         )
@@ -141,6 +142,12 @@ class Inspector:
                 return look(file)
         except FileNotFoundError:
             raise Conflict(f"{subject.path} is not there any more; upload it again, or name another file") from None
+
+    def _still(self, subject: Subject) -> None:
+        """Let no report be kept of other bytes than it is kept under; Conflict."""
+        size = (self._root / subject.path).stat().st_size
+        if size != subject.size_bytes:
+            raise Conflict(f"{subject.path} has {size:,} bytes now instead of {subject.size_bytes:,}; upload it again, or name another file")
 
     async def _in_child(self, subject: Subject, task: TaskType) -> Report:
         arguments = [str(self._root), subject.path, str(self._ratio), str(task), "" if subject.limit is None else str(subject.limit)]

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -137,6 +138,10 @@ def main(folder: Path) -> int:
         except BadLine as bad:
             pool.shutdown(wait=False, cancel_futures=True)
             return _refused(str(bad))
+        except BrokenProcessPool:
+            if not work.stop:
+                raise
+            return STOPPED  # the stop met a process that was not ready yet
         except DomainError as wrong:
             pool.shutdown(wait=False, cancel_futures=True)
             return _refused(wrong.detail)

@@ -1,8 +1,12 @@
 """One chunk of a data file, de-identified in a process of the pool: JSON lines by their fields, other lines as they are."""
 
 import gzip
+import os
+import signal
 from collections.abc import Callable, Sequence
+from multiprocessing import parent_process
 from pathlib import PurePosixPath
+from threading import Thread
 
 import zstandard
 
@@ -19,8 +23,20 @@ _ready: list[Ready] = []
 
 
 def open_recipe(recipe: Recipe) -> None:
-    """Make ready what every chunk needs, once a process."""
+    """Make ready what every chunk needs, once a process, which from now on ends with the one that it works for and not before.
+
+    A stop is sent to all of a job's processes at once. One that died of it halfway through an answer would let the other wait for the rest.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     _ready[:] = [recipe.ready()]
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def rewriter_of(name: str) -> Callable[[Chunk], Piece]:

@@ -78,6 +78,11 @@ class Postgresql:
 
     def freeze(self) -> list[psutil.Process]:
         """Let it fall silent without a reset; what `thaw` needs."""
+        first = self._processes()[0]
+        first.suspend()
+        # A stop takes effect a moment after it was sent, and until then a child may be born that nobody would stop.
+        while first.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
         processes = self._processes()
         for process in processes:
             with suppress(psutil.NoSuchProcess):

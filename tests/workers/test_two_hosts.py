@@ -165,6 +165,7 @@ def test_data_that_arrives_with_other_bytes_is_not_used_and_fetched_again(apart:
     house = apart.house
     project = house.project("spoilt", script="true")
     blob = house.training / _uploaded(house, "spoilt")
+    house.ok("GET", "/v1/datasets/spoilt/report", headers={"Prefer": "wait=15"})  # it is inspected as it was uploaded
     good = blob.read_bytes()
     blob.chmod(0o644)
     blob.write_bytes(good.swapcase())
