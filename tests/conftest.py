@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -21,7 +21,8 @@ from infra.db.transaction import Aftermath
 from infra.db.url import read
 from infra.settings import Settings, load
 from tests.docker import PrivateEngine, private_engine
-from tests.house import House
+from tests.house import House, Part
+from tests.nursery import Nursery
 
 TEMPLATE = "tuneyard_template"
 
@@ -31,6 +32,14 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nursery() -> Iterator[None]:
+    """Let the parts of houses be born quickly."""
+    with closing(Nursery()) as nursery:
+        Part.begin = nursery.begin
+        yield
 
 
 @pytest.fixture(scope="session")

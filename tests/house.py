@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, ClassVar, Literal, Protocol, TypeVar
 
 import httpx
+
+from tests.nursery import Child
 
 T = TypeVar("T")
 
@@ -35,21 +37,35 @@ def eventually(look: Callable[[], T | Literal[False] | None], *, within: float =
         time.sleep(0.02)
 
 
+def begin(module: str, environment: dict[str, str], cwd: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start it from nothing."""
+    command = [sys.executable, "-P", "-m", module]
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=cwd)
+
+
+class Begin(Protocol):
+    """What starts a part."""
+
+    def __call__(self, module: str, environment: dict[str, str], cwd: Path, log: IO[bytes]) -> "subprocess.Popen[bytes] | Child":
+        """Start `python -m <module>` in a session of its own, in this environment and folder; what it says goes to the log."""
+        ...
+
+
 class Part:
     """One process of the house: `python -m <module>` with the house's environment."""
 
+    begin: ClassVar[Begin] = staticmethod(begin)
+
     def __init__(self, module: str, environment: dict[str, str], log: Path) -> None:
-        self._command = [sys.executable, "-P", "-m", module]
+        self._module = module
         self.environment = environment
         self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Child | None = None
 
     def start(self) -> None:
         """Start it in a session of its own."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd=self.log.parent
-            )
+            self.process = self.begin(self._module, self.environment, self.log.parent, log)
 
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""

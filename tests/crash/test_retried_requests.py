@@ -20,6 +20,8 @@ from tests.proxy import Proxy, proxied
 from tuneyard.client import Client
 
 KEY = {"Idempotency-Key": "4be3b4c1-1f0c-4a8e-9b7e-7a4c6f8f2a11"}
+INSERTED = b"INSERT INTO runs"
+"""By which the transaction of a launch is told from those that a server makes on its own."""
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_a_cancel_whose_answer_was_lost_is_repeated_and_answers_the_run_as_it_en
 
 def test_an_api_killed_after_the_commit_answers_the_retry_with_the_same_run(tmp_path: Path, postgresql_url: str) -> None:
     with proxied(postgresql_url) as (line, url), an_api(tmp_path, url) as front, ThreadPoolExecutor(1) as person:
-        line.drop_reply(to=b"COMMIT", hang_up=False)
+        line.drop_reply(to=b"COMMIT", after=INSERTED, hang_up=False)
         unanswered = person.submit(launch, front)
         eventually(lambda: line.dropped)
 
@@ -117,7 +119,7 @@ def test_an_api_killed_after_the_commit_answers_the_retry_with_the_same_run(tmp_
 
 def test_a_commit_that_the_api_could_not_hear_of_is_one_run(tmp_path: Path, postgresql_url: str) -> None:
     with proxied(postgresql_url) as (line, url), an_api(tmp_path, url) as front, Client(front.url) as tuneyard:
-        line.drop_reply(to=b"COMMIT")
+        line.drop_reply(to=b"COMMIT", after=INSERTED)
 
         run = tuneyard.launch("项目")
 
