@@ -1,6 +1,7 @@
 """What every test may ask for: real databases, a real Redis, an API in this process, or a whole house of processes."""
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -82,10 +83,18 @@ async def postgresql_url(postgresql: str, template: str) -> str:
     return _named(postgresql, name)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a migrated SQLite file that tests copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """Give the URL of a SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path}/training.db"
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """Give the URL of a fresh, migrated SQLite file."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'training.db')}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -170,7 +179,11 @@ def house(make_house: Callable[..., House], sqlite_url: str, redis_url: str) -> 
 
 async def _make_template(postgresql: str) -> None:
     await _administer(postgresql, f"CREATE DATABASE {TEMPLATE}")
-    database = await open_database(read(_named(postgresql, TEMPLATE)), Principal(name="test"), _nothing, patience=30)
+    await _migrate(_named(postgresql, TEMPLATE))
+
+
+async def _migrate(url: str) -> None:
+    database = await open_database(read(url), Principal(name="test"), _nothing, patience=30)
     await database.close()
 
 

@@ -1,8 +1,10 @@
-"""Parts of a house as forks of a process that has read the libraries already: there are hundreds, and most of a start is reading those.
+"""Parts of a house as forks of a process that has read all modules already: there are hundreds, and most of a start is reading those.
 
-What heeds the environment is read after the fork, in the part's own. Real starts are made by `tuneyard up`, the soak and the benchmarks.
+Real starts are made by `tuneyard up`, the soak and the benchmarks.
 """
 
+import gc
+import importlib
 import json
 import os
 import runpy
@@ -13,29 +15,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import IO
 
-READ_BEFORE = (
-    "alembic.command",
-    "arq",
-    "asyncpg",
-    "cryptography.hazmat.primitives.ciphers.aead",
-    "httpx",
-    "hyperscan",
-    "litestar",
-    "redis.asyncio",
-    "sqlalchemy.dialects.postgresql",
-    "sqlalchemy.dialects.sqlite",
-    "sqlalchemy.ext.asyncio",
-    "uvicorn",
-    "yaml",
-    "zstandard",
-    "domain.deid.clean",
-    "domain.runs.preflight",
-)
-"""Libraries, and of ours the rules, which know no environment."""
+from infra import failpoints
+
+READ_BEFORE = ("api.app", "workers.host")
 LARGEST_ORDER = 2**17
 """Bytes."""
 
@@ -100,7 +85,8 @@ class Nursery:
 
 def _serve(line: socket.socket) -> None:
     for module in READ_BEFORE:
-        import_module(module)
+        importlib.import_module(module)
+    gc.freeze()  # what is never touched stays one in memory
     while True:
         order, fds, _, _ = socket.recv_fds(line, LARGEST_ORDER, 2)
         if not order:
@@ -143,6 +129,7 @@ def _stand(log: int, environment: dict[str, str], cwd: str, argv: Sequence[str])
     os.environ.update(environment)
     os.chdir(cwd)
     sys.argv = [*argv]
+    importlib.reload(failpoints)  # the only module that heeds the environment while it is read
 
 
 if __name__ == "__main__":

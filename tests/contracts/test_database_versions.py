@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from alembic import command
@@ -181,6 +182,7 @@ async def _as_before(database_url: str) -> None:
             await connection.run_sync(lambda each: command.upgrade(config(each), "0003"))
         await told(database_url, BEFORE)
         return
+    Path(url.url.database or "").unlink()
     with create_engine(url.url, poolclass=NullPool).begin() as connection:
         command.upgrade(config(connection), "0003")
     with closing(sqlite3.connect(url.url.database or "")) as database:

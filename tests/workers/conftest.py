@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import pytest
 
@@ -10,11 +11,12 @@ from tests.contracts.databases import told
 
 
 @pytest.fixture(scope="session")
-def make_database(postgresql: str) -> Callable[[str], str]:
-    """Make empty PostgreSQL databases by their names, and give their URLs."""
+def make_database(postgresql: str, template: str) -> Callable[[], str]:
+    """Make migrated PostgreSQL databases, and give their URLs."""
 
-    def make(name: str) -> str:
-        asyncio.run(told(postgresql, f"CREATE DATABASE {name}"))
+    def make() -> str:
+        name = f"module_{uuid4().hex}"
+        asyncio.run(told(postgresql, f"CREATE DATABASE {name} TEMPLATE {template}"))
         return urlunsplit(urlsplit(postgresql)._replace(path=f"/{name}"))
 
     return make

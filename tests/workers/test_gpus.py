@@ -22,10 +22,10 @@ while [ ! -e "$TUNEYARD_RUN_ID.gate" ]; do sleep 0.05; done
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[str], str], redis_url: str) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str], redis_url: str) -> Iterator[House]:
     """Give a house with a host of four GPUs and, on a folder of its own, one of two, for all tests of this module."""
     folder = tmp_path_factory.mktemp("house")
-    house = House(folder, make_database("gpus"), redis_url, TUNEYARD_HOST="gpu-1", TUNEYARD_GPUS="4", TUNEYARD_GPU_TYPE="A100").start()
+    house = House(folder, make_database(), redis_url, TUNEYARD_HOST="gpu-1", TUNEYARD_GPUS="4", TUNEYARD_GPU_TYPE="A100").start()
     own = {"HOST_TRAINING_PATH": str(folder / "gpu-2"), "TUNEYARD_URL": house.url}
     house.another("gpu-2", TUNEYARD_GPUS="2", TUNEYARD_GPU_TYPE="NVIDIA H100 80GB HBM3", **own)
     yield house

@@ -45,21 +45,21 @@ class Apart(Struct):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[str], str], redis_url: str) -> Iterator[House]:
+def shared(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str], redis_url: str) -> Iterator[House]:
     """Give a house of two hosts with two slots each, on one training folder, for all tests of this module."""
     folder = tmp_path_factory.mktemp("shared")
     first = {"TUNEYARD_HOST": "gpu-1", "TUNEYARD_ADDRESS": ADDRESSES["gpu-1"]}
-    house = House(folder, make_database("shared"), redis_url, TUNEYARD_SLOTS="2", TUNEYARD_LEASE_SECONDS=LEASE, **first).start()
+    house = House(folder, make_database(), redis_url, TUNEYARD_SLOTS="2", TUNEYARD_LEASE_SECONDS=LEASE, **first).start()
     house.another("gpu-2", TUNEYARD_ADDRESS=ADDRESSES["gpu-2"])
     yield house
     house.close()
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[str], str], redis_url: str) -> Iterator[Apart]:
+def apart(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str], redis_url: str) -> Iterator[Apart]:
     """Give a house of two hosts with one slot each, and a folder each, for all tests of this module."""
     folder = tmp_path_factory.mktemp("apart")
-    house = House(folder, make_database("apart"), redis_url, TUNEYARD_TOKEN=TOKEN, TUNEYARD_SLOTS="1", TUNEYARD_RETRY_SECONDS="0.2")
+    house = House(folder, make_database(), redis_url, TUNEYARD_TOKEN=TOKEN, TUNEYARD_SLOTS="1", TUNEYARD_RETRY_SECONDS="0.2")
     house.api.start()
     eventually(house.ready)
     workers = {}
