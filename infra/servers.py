@@ -44,26 +44,25 @@ class Asker:
     async def health(self, server: Server, path: str) -> Beat:
         """Ask whether it is well."""
         try:
-            status, _ = await self._get(server, path, MOST_BYTES, HEALTH_SECONDS)
+            status, _ = await self._ask(server, "GET", path, MOST_BYTES, HEALTH_SECONDS)
         except (httpx.HTTPError, TimeoutError, ValueError) as problem:
             return Beat(False, f"{path} does not answer ({_words(problem)})")  # noqa: FBT003 - the answer to "ok?"
         return Beat(httpx.codes.is_success(status), None if httpx.codes.is_success(status) else f"{path} answers {status}")
 
     async def one_token(self, server: Server, model: str, seconds: float) -> Beat:
         """Ask for one token, as an engine that hangs says that it is well; a model that makes no text need only answer."""
-        body = {"model": model, "prompt": "1", "max_tokens": 1}
+        body: dict[str, object] = {"model": model, "prompt": "1", "max_tokens": 1}
         try:
-            async with asyncio.timeout(seconds):
-                answer = await self._http.post(f"{server.url}/v1/completions", json=body, headers=_headers(server), timeout=seconds)
+            status, _ = await self._ask(server, "POST", "/v1/completions", MOST_BYTES, seconds, body)
         except (httpx.HTTPError, TimeoutError) as problem:
             return Beat(False, f"one token was asked for and none came within {seconds:g} s ({_words(problem)})")  # noqa: FBT003 - as above
-        failed = answer.status_code >= SERVER_ERROR
-        return Beat(not failed, f"asked for one token it answers {answer.status_code}" if failed else None)
+        failed = status >= SERVER_ERROR
+        return Beat(not failed, f"asked for one token it answers {status}" if failed else None)
 
     async def metrics(self, server: Server) -> Reading | None:
         """Read its metrics; None where it has none."""
         try:
-            status, text = await self._get(server, "/metrics", METRICS_BYTES, HEALTH_SECONDS)
+            status, text = await self._ask(server, "GET", "/metrics", METRICS_BYTES, HEALTH_SECONDS)
         except (httpx.HTTPError, TimeoutError, ValueError):
             return None
         reading = read(text.decode("utf-8", "replace"), time.monotonic()) if status == httpx.codes.OK else None
@@ -73,18 +72,20 @@ class Asker:
         """Let every connection go."""
         await self._http.aclose()
 
-    async def _get(self, server: Server, path: str, most: int, seconds: float) -> tuple[int, bytes]:
+    async def _ask(
+        self, server: Server, method: str, path: str, most: int, seconds: float, body: dict[str, object] | None = None
+    ) -> tuple[int, bytes]:
         """Return the status and the beginning of the body."""
-        body = b""
+        url, read = f"{server.url}{path}", b""
         async with (
             asyncio.timeout(seconds),
-            self._http.stream("GET", f"{server.url}{path}", headers=_headers(server), timeout=seconds) as answer,
+            self._http.stream(method, url, json=body, headers=_headers(server), timeout=seconds) as answer,
         ):
             async for chunk in answer.aiter_raw():
-                body += chunk
-                if len(body) >= most:
+                read += chunk
+                if len(read) >= most:
                     break
-            return answer.status_code, body[:most]
+            return answer.status_code, read[:most]
 
 
 def is_free(address: str, port: int) -> bool:

@@ -147,7 +147,9 @@ class Inspector:
         """Let no report be kept of other bytes than it is kept under; Conflict."""
         size = (self._root / subject.path).stat().st_size
         if size != subject.size_bytes:
-            raise Conflict(f"{subject.path} has {size:,} bytes now instead of {subject.size_bytes:,}; upload it again, or name another file")
+            raise Conflict(
+                f"{subject.path} has {size:,} bytes now instead of {subject.size_bytes:,}; upload it again, or name another file"
+            )
 
     async def _in_child(self, subject: Subject, task: TaskType) -> Report:
         arguments = [str(self._root), subject.path, str(self._ratio), str(task), "" if subject.limit is None else str(subject.limit)]

@@ -132,19 +132,13 @@ def main(folder: Path) -> int:
         signal.signal(signal.SIGTERM, lambda *_: setattr(work, "stop", True))
         try:
             done = work.run()
-        except Stopped:
+        except (Stopped, BadLine, DomainError, BrokenProcessPool) as ended:
             pool.shutdown(wait=False, cancel_futures=True)
-            return STOPPED
-        except BadLine as bad:
-            pool.shutdown(wait=False, cancel_futures=True)
-            return _refused(str(bad))
-        except BrokenProcessPool:
-            if not work.stop:
+            if work.stop:
+                return STOPPED  # a pool is also broken by a stop that meets a process which is not ready yet
+            if isinstance(ended, BrokenProcessPool):
                 raise
-            return STOPPED  # the stop met a process that was not ready yet
-        except DomainError as wrong:
-            pool.shutdown(wait=False, cancel_futures=True)
-            return _refused(wrong.detail)
+            return _refused(ended.detail if isinstance(ended, DomainError) else str(ended))
     replace_file(report, msgspec.json.encode(done))
     return 0
 

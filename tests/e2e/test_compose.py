@@ -15,7 +15,7 @@ from tests.house import REPOSITORY
 from tuneyard.cli import root
 
 FILE = REPOSITORY / "docker-compose.yml"
-ENVIRONMENT = {"TUNEYARD_TOKEN": "t" * 40, "POSTGRES_PASSWORD": "p" * 40, "DOCKER_GID": "111"}
+ENVIRONMENT = {"TUNEYARD_TOKEN": "t" * 40, "POSTGRES_PASSWORD": "p" * 40, "TUNEYARD_DEID_KEYS": "k1:" + "d" * 64, "DOCKER_GID": "111"}
 """What the file's first lines tell to write into .env."""
 OURS = ("api", "worker")
 COMPOSES = (["docker-compose"], ["docker", "compose"])
@@ -47,7 +47,7 @@ def test_what_only_the_operator_can_know_has_no_default(missing: str) -> None:
 def test_the_first_lines_tell_to_write_all_that_is_required() -> None:
     (command,) = re.findall(r"printf '(.+)'", FILE.read_text())
 
-    assert list(ENVIRONMENT) == re.findall(r"([A-Z_]+)=%s", command)
+    assert list(ENVIRONMENT) == re.findall(r"([A-Z_]+)=(?:k1:)?%s", command)
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
