@@ -12,6 +12,9 @@ import pytest
 from tests.crash.counted import SAVES, Counted, children, dawdle, frozen, live, lives
 from tests.house import House, Part, eventually
 
+PROMPTLY = 5.0
+"""Seconds that a stop may take on a machine that others use too; one that waited for a training would take for ever."""
+
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_killed_worker_costs_no_log_line(
@@ -77,7 +80,7 @@ def test_a_stopped_worker_leaves_its_trainings_alone_and_its_starts_to_the_next(
     code = house.worker.stop()
 
     assert 0 == code
-    assert 2.0 > time.monotonic() - began
+    assert time.monotonic() - began < PROMPTLY
     assert lives(trainer)
     assert "running" == toy.show(run)["status"]
     house.worker.start()

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from time import perf_counter
+from time import process_time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -299,9 +299,9 @@ def test_ten_thousand_over_a_thousand_hosts_take_well_under_a_second() -> None:
     places = [a_place(f"{number:04}", *[(A100, H100)[number % 2]] * 8, taken=chance.choice((0, 4, 8))) for number in range(1_000)]
     wishes = [a_wish(str(n), chance.choice((1, 2, 4, 8)), chance.choice((None, "A100", "H100")), age=n) for n in range(10_000)]
 
-    began = perf_counter()
+    began = process_time()
     decisions = place(wishes, places)
-    took = perf_counter() - began
+    took = process_time() - began
 
     assert 1 <= len(decisions) < len(wishes)
     assert took < 1.0
