@@ -217,9 +217,8 @@ class _Life:
 
     def _lingered(self, sight: Sight) -> float:
         """Return for how many seconds the command has been over; 0 while it lives, as far as anybody can tell."""
-        if sight.exit is not None:
-            return time.time() - sight.exit.ended_at
-        return 0.0 if self._watchman.ended_at is None else time.monotonic() - self._watchman.ended_at
+        ended_at = self._watchman.ended_at if sight.exit is None else sight.exit.ended_at
+        return 0.0 if ended_at is None else time.time() - ended_at
 
     async def _press(self, executor: Executor) -> None:
         """Do what a wish to stop demands, and end what a command left behind, by this host's own clock."""

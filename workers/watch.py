@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from typing import Protocol
 
@@ -34,7 +35,7 @@ class Watchman:
         self._directory = directory
         self._watched = watched
         self.ended_at: float | None = None
-        """When, by the monotonic clock, it was seen that a command whose shim is lost has ended: no exit record will ever tell."""
+        """When, in seconds since the epoch, a worker first saw that a command whose shim is lost had ended: no exit record will tell."""
 
     async def watch(self, executor: Executor) -> None:
         """Look every two seconds until cancelled; a database that does not answer is asked again."""
@@ -43,7 +44,7 @@ class Watchman:
             try:
                 if await executor.shim_lives(self._directory) is False and (await executor.look(self._directory)).exit is None:
                     if self.ended_at is None and await executor.command_lives(self._directory) is False:
-                        self.ended_at = time.monotonic()
+                        self.ended_at = _first_seen(self._directory)
                     await self._watched.note(ConditionName.shim_lost, _shim_lost(self._watched.noun))
             except Unavailable:
                 continue
@@ -51,6 +52,16 @@ class Watchman:
                 return
             except Exception:
                 log.exception("%s could not be watched; it is tried again", self._directory)
+
+
+def _first_seen(directory: str) -> float:
+    """Return when the file was made that the first to see it left: else every new worker would begin to be patient anew."""
+    path = f"{directory}/over"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        return os.stat(path).st_mtime  # noqa: PTH116 - a str is at hand
+    except OSError:  # a disk that takes no file more
+        return time.time()
 
 
 def _shim_lost(noun: str) -> str:
