@@ -230,6 +230,17 @@ class Client:
         configs: list[Json] = self.call("GET", "/v1/train-configs")
         return configs
 
+    def config_versions(self, filename: str) -> list[Json]:
+        """Every version of a training config with its values, newest first."""
+        found: list[Json] = self.call("GET", _path("v1", "train-configs", filename, "versions"))
+        return found
+
+    def config_diff(self, filename: str, *, before: int | None = None, after: int | None = None) -> Json:
+        """What differs between two versions of a training config: `values`, and `text` as `diff -u` says it."""
+        versions = {name: version for name, version in (("from", before), ("to", after)) if version is not None}
+        found: Json = self.call("GET", _path("v1", "train-configs", filename, "diff"), params=versions)
+        return found
+
     def push_config(self, file: Path) -> Json:
         """Upload a training config; a project calls it `configs/<file name>`."""
         return self.upload("/v1/train-config", file)

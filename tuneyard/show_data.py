@@ -29,6 +29,25 @@ def versions(found: Iterable[Json]) -> Table:
     return table(["version", "change", "file", "by", "at"], rows)
 
 
+def config_versions(found: Iterable[Json]) -> Table:
+    """The history of a training config, one version per line."""
+    rows = ([str(each["version"]), size(each["size"]), each["sha256"][:12], clock(each["uploaded_at"])] for each in found)
+    return table(["version", "size", "sha256", "uploaded"], rows)
+
+
+def config_diff(found: Json) -> Text:
+    """Two versions of a training config as `diff -u` shows them, and how many values differ."""
+    text = Text()
+    for line in found["text"].splitlines():
+        text.append(f"{line}\n", style=_DIFF.get(line[:1], ""))
+    count = len(found["values"])
+    values = "no value differs" if not count else "1 value differs" if count == 1 else f"{count} values differ"
+    return text.append(f"{values} between versions {found['from']} and {found['to']} of configs/{found['filename']}")
+
+
+_DIFF = {"+": "green", "-": "red", "@": "cyan"}
+
+
 def preview(found: Json) -> Text:
     """Lines with their numbers, and what is wrong with them."""
     text = Text()

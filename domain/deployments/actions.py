@@ -6,7 +6,7 @@ from datetime import timedelta
 from domain.deployments import queries
 from domain.deployments.deployment import CreateDeploymentRequest, Deployment, DeploymentStatus
 from domain.deployments.source import Source, find, newest, tagged
-from domain.deployments.steps import Tx, over, process_of, stop, tell
+from domain.deployments.steps import Tx, over, stop, tell
 from domain.errors import Conflict, Flaw, Invalid
 from domain.hosts.host import Host
 from domain.ids import DeploymentId, ProcessId, new_id, new_uuid
@@ -59,7 +59,7 @@ def declare_dead(tx: Tx, deployment_id: str) -> Deployment:
     if deployment.over or deployment.host is None:
         message = "only a deployment that has a host and has not ended can be declared dead"
         raise Conflict(message, deployment=deployment.id)
-    process = process_of(tx, deployment)
+    process = processes.locked_of(tx, deployment.id)
     known = tx.hosts.lock(deployment.host)
     if known and known[1]:
         message = f"host {deployment.host} is alive: its worker knows better whether the deployment lives; remove it instead"

@@ -6,14 +6,12 @@ from typing import Protocol
 from domain.database import Transaction
 from domain.deployments.deployment import Deployment, DeploymentStatus
 from domain.deployments.ports import HasDeployments
-from domain.errors import NotFound
 from domain.events.actions import record
 from domain.events.ports import HasEvents
 from domain.hosts.ports import HasHosts
 from domain.processes import actions as processes
 from domain.processes.condition import PASSING
 from domain.processes.ports import HasProcesses
-from domain.processes.process import Process
 from domain.projects.ports import HasProjects
 from domain.runs.ports import HasRuns
 
@@ -45,7 +43,7 @@ def over(tx: Tx, deployment: Deployment, status: DeploymentStatus, **facts: obje
 
 def stop(tx: Tx, deployment: Deployment, *, grace: timedelta, kill: bool, drain: timedelta = DRAIN) -> Deployment:
     """Ask a deployment to stop: what nobody has taken is stopped at once."""
-    process = processes.stop(tx, process_of(tx, deployment), grace=grace, kill=kill, drain=drain)
+    process = processes.stop(tx, processes.locked_of(tx, deployment.id), grace=grace, kill=kill, drain=drain)
     if deployment.status is DeploymentStatus.queued:
         return over(tx, deployment, DeploymentStatus.stopped)
     if deployment.status is DeploymentStatus.stopping:
@@ -58,12 +56,3 @@ def tell(tx: Tx, deployment: Deployment, kind: str, **data: object) -> None:
     record(tx, kind, deployment.id, project=deployment.release.project_id if deployment.release else None, **data)
     tx.tell(deployment.id)
     tx.tell(TOPIC)
-
-
-def process_of(tx: Tx, deployment: Deployment) -> Process:
-    """Lock the process of a deployment."""
-    process = tx.processes.lock(tx.processes.of(deployment.id).id)
-    if process is None:
-        message = f"deployment {deployment.id} has no process"
-        raise NotFound(message, deployment=deployment.id)
-    return process

@@ -85,9 +85,7 @@ def cancel(tx: Tx, job_id: str, *, grace: timedelta) -> Job:
     if job.over:
         message = f"job {job.id} has {job.status} already; there is nothing to cancel"
         raise Conflict(message, job=job.id)
-    process = tx.processes.lock(tx.processes.of(job.id).id)
-    if process is not None:
-        processes.stop(tx, process, grace=grace)
+    processes.stop(tx, processes.locked_of(tx, job.id), grace=grace)
     if job.status is JobStatus.queued:
         return move(tx, job, JobStatus.cancelled, finished_at=tx.now)
     return move(tx, job, JobStatus.cancelling)

@@ -157,16 +157,26 @@ def end(tx: Tx, process: Process) -> Process:
     return process
 
 
+def locked_of(tx: Tx, owner_id: str) -> Process:
+    """Lock the process of a run, a deployment or a job."""
+    return _locked(tx, tx.processes.of(owner_id).id)
+
+
 def held(tx: Tx, process_id: ProcessId, speaker: Speaker) -> Process:
     """Lock the process, with the certainty that the caller still speaks for its host."""
-    process = tx.processes.lock(process_id)
-    if process is None:
-        message = f"there is no process {process_id}"
-        raise NotFound(message, process=process_id)
+    process = _locked(tx, process_id)
     if process.host != speaker.name:
         message = f"process {process_id} is on host {process.host}, not on {speaker.name}"
         raise Ghost(message, process=process_id)
     tx.hosts.hold(speaker.name, speaker.lease)
+    return process
+
+
+def _locked(tx: Tx, process_id: ProcessId) -> Process:
+    process = tx.processes.lock(process_id)
+    if process is None:
+        message = f"there is no process {process_id}"
+        raise NotFound(message, process=process_id)
     return process
 
 

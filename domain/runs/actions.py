@@ -17,7 +17,7 @@ from domain.runs.artifact import Artifact, NewTag
 from domain.runs.command import start_argv
 from domain.runs.recipe import Recipe
 from domain.runs.run import NewRun, Run, RunStatus
-from domain.runs.steps import Tx, over, process_of, stop
+from domain.runs.steps import Tx, over, stop
 
 
 def launch(tx: Tx, project_ref: str, asked: NewRun, recipe: Recipe, *, template: str, resumed_from: ArtifactId | None = None) -> Run:
@@ -64,7 +64,7 @@ def cancel(tx: Tx, project_ref: str, ref: str, *, grace: timedelta) -> Run:
     if run.over:
         message = f"run {run.name} has {run.status} already; there is nothing to cancel"
         raise Conflict(message, run=run.id)
-    return stop(tx, run, process_of(tx, run), grace)
+    return stop(tx, run, processes.locked_of(tx, run.id), grace)
 
 
 def tag(tx: Tx, project_ref: str, ref: str, artifact_id: str, asked: NewTag) -> Artifact:
@@ -86,7 +86,7 @@ def declare_dead(tx: Tx, project_ref: str, ref: str) -> Run:
     if run is None or run.over or run.host is None:
         message = "only a run that has a host and has not ended can be declared dead"
         raise Conflict(message, run=ref)
-    process = process_of(tx, run)
+    process = processes.locked_of(tx, run.id)
     known = tx.hosts.lock(run.host)
     if known and known[1]:
         message = f"host {run.host} is alive: its worker knows better whether the run lives; cancel the run instead"

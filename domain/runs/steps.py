@@ -5,7 +5,6 @@ from typing import Protocol
 
 from domain.database import Transaction
 from domain.datasets.ports import HasDatasets
-from domain.errors import NotFound
 from domain.events.actions import record
 from domain.events.ports import HasEvents
 from domain.hosts.ports import HasHosts
@@ -57,12 +56,3 @@ def stop(tx: Tx, run: Run, process: Process, grace: timedelta) -> Run:
     if run.status is RunStatus.queued:
         return move(tx, run, RunStatus.cancelled, finished_at=tx.now)
     return run if run.status is RunStatus.cancelling else move(tx, run, RunStatus.cancelling)
-
-
-def process_of(tx: Tx, run: Run) -> Process:
-    """Lock the process of a run."""
-    process = tx.processes.lock(tx.processes.of(run.id).id)
-    if process is None:
-        message = f"run {run.name} has no process"
-        raise NotFound(message, run=run.id)
-    return process

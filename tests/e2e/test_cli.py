@@ -154,6 +154,25 @@ def test_every_answer_is_json_when_a_program_asks(tuneyard: Callable[..., Any], 
     assert "shown" == asked("runs get 项目 shown")["name"]
 
 
+def test_a_person_sees_what_changed_in_a_config(tuneyard: Callable[..., Any], tmp_path: Path) -> None:
+    config = tmp_path / "变化.yaml"
+    for rate, comment in (("2e-5", ""), ("1e-5", ""), ("1e-5", "# 备注\n")):
+        config.write_text(f"task_type: sft\n{comment}learning_rate: {rate}\n")
+        tuneyard("configs", "push", str(config))
+
+    versions = tuneyard("configs", "versions", "变化.yaml").stdout.splitlines()
+    value = tuneyard("configs", "diff", "configs/变化.yaml", "--from", "1", "--to", "2").stdout
+    comment = tuneyard("configs", "diff", "变化.yaml").stdout
+    unknown = tuneyard("configs", "diff", "变化.yaml", "--to", "9")
+
+    assert ["3", "2", "1"] == [line.split()[0] for line in versions[1:]]
+    assert "-learning_rate: 2e-5\n+learning_rate: 1e-5\n1 value differs between versions 1 and 2 of configs/变化.yaml\n" in value
+    assert "+# 备注" in comment
+    assert "no value differs between versions 2 and 3 of configs/变化.yaml" in comment
+    assert 2 == unknown.returncode
+    assert "变化.yaml has no version 9" in unknown.stderr
+
+
 def test_a_person_sees_tables_with_chinese_in_line(tuneyard: Callable[..., Any]) -> None:
     tuneyard("projects", "create", "中文名字", "--owner", "小王")
     tuneyard("projects", "create", "ascii", "--owner", "someone")

@@ -9,6 +9,9 @@ from rich.text import Text
 from tuneyard import show, show_data
 from tuneyard.session import Group, Session, given, pass_session
 
+FOLDER = "configs/"
+"""By which a project calls a config; both `configs/sft.yaml` and `sft.yaml` are understood."""
+
 
 @click.group(cls=Group)
 def datasets() -> None:
@@ -83,6 +86,24 @@ def configs() -> None:
 def list_configs(session: Session) -> None:
     """List the newest version of each config."""
     session.show(session.client.configs(), show.configs)
+
+
+@configs.command("versions")
+@click.argument("config")
+@pass_session
+def list_config_versions(session: Session, /, config: str) -> None:
+    """List every version of a config, newest first."""
+    session.show(session.client.config_versions(config.removeprefix(FOLDER)), show_data.config_versions)
+
+
+@configs.command("diff")
+@click.argument("config")
+@click.option("--from", "before", type=click.IntRange(1), help="The version to compare; else the one before.")
+@click.option("--to", "after", type=click.IntRange(1), help="With this one; else the newest.")
+@pass_session
+def compare_configs(session: Session, /, config: str, before: int | None, after: int | None) -> None:
+    """Show what differs between two versions of a config."""
+    session.show(session.client.config_diff(config.removeprefix(FOLDER), before=before, after=after), show_data.config_diff)
 
 
 @configs.command("push")
