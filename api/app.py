@@ -17,7 +17,7 @@ from api.dataset_versions import DatasetVersionController
 from api.datasets import DatasetController, UploadController
 from api.deid import DeidController
 from api.deployments import DeploymentController
-from api.docs import assets, describe_problems, openapi_config, openapi_json
+from api.docs import assets, describe_operations, openapi_config, openapi_json
 from api.events import EventController
 from api.follow import closing_at_signals
 from api.gateway import GatewayController, open_gateway
@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         request_max_body_size=LARGEST_BODY,
         state=State({"settings": settings}),
     )
-    describe_problems(app)
+    describe_operations(app)
     note_parameters(app)
     return app
 

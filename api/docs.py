@@ -1,5 +1,7 @@
 """The interactive documentation at `/docs`, from files of this machine: it works without the internet."""
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from api.problems import DESCRIBED, MEDIA_TYPE, Problem
 ASSETS = Path(__file__).parent / "web" / "swagger-ui"
 """Brought by `make setup` from npm; without it the page has no script, and says so in the browser's console."""
 _BASE = "/docs/assets"
+_FIRST_WORDS = re.compile(r"[.:;](?:\s|$)")
+"""Where the line ends that stands for a docstring in a list."""
 
 
 def openapi_config() -> OpenAPIConfig:
@@ -40,13 +44,14 @@ def assets() -> Router:
     return create_static_files_router(path=_BASE, directories=[ASSETS], include_in_schema=False)
 
 
-def describe_problems(app: Litestar) -> None:
-    """Let every operation say in which shape it answers errors; the stock document shows another."""
+def describe_operations(app: Litestar) -> None:
+    """Let every operation say in a line what it does, and in which shape it answers errors; the stock document shows others."""
     shown = {status: ResponseSpec(Problem, description=text, media_type=MEDIA_TYPE) for status, text in DESCRIBED.items()}
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:
                 handler.responses = shown | dict(handler.responses or {})
+                handler.summary = _FIRST_WORDS.split(inspect.getdoc(handler.fn) or "", maxsplit=1)[0] or None
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)

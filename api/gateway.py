@@ -132,7 +132,7 @@ class GatewayController(Controller):
 
     @get("/models/{name:path}")
     async def get_model(self, state: State, name: FromPath[str]) -> Model:
-        """Show one of them."""
+        """Show a model that answers now."""
         exchange: Exchange = state.gateway.exchange
         await exchange.look()
         wanted = name.removeprefix("/")

@@ -70,13 +70,13 @@ class HostController(Controller):
 
     @post("/{host:str}/drain", status_code=HTTP_200_OK)
     async def drain_host(self, caller: TheCaller, host: FromPath[str]) -> HostDetail:
-        """Place nothing new there; what runs goes on."""
+        """Place nothing new on a host; what runs goes on."""
         await caller.db.run(actions.drain, host)
         return await self._shown(caller, host)
 
     @post("/{host:str}/undrain", status_code=HTTP_200_OK)
     async def undrain_host(self, caller: TheCaller, host: FromPath[str]) -> HostDetail:
-        """Place there again."""
+        """Place on a host again."""
         await caller.db.run(actions.undrain, host)
         return await self._shown(caller, host)
 

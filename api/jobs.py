@@ -62,7 +62,10 @@ class DeidentificationController(Controller):
     async def deidentify_dataset(
         self, caller: TheCaller, once: TheOnce, ref: FromPath[str], data: JSONBody[NewDeidentification | None] = None
     ) -> Response[JobDetail]:
-        """Order it; the dataset has its next version when the job has succeeded, and what it had stays readable."""
+        """Order that personal data be taken out of a dataset.
+
+        It has its next version when the job has succeeded; what it had stays readable.
+        """
         if earlier := await once.earlier():
             return earlier.response()
         asked = data or NewDeidentification()

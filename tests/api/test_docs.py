@@ -26,13 +26,17 @@ async def test_the_documented_names_are_there(api: httpx.AsyncClient) -> None:
     assert not [path for path in document["paths"] if path.startswith("/v1/projects")], "one path is documented, its alias is not"
 
 
-async def test_every_operation_says_how_it_refuses(api: httpx.AsyncClient) -> None:
+async def test_every_operation_says_what_it_does_and_how_it_refuses(api: httpx.AsyncClient) -> None:
     document = (await api.get("/openapi.json")).json()
 
     operations = {(path, name): each for path, item in document["paths"].items() for name, each in item.items() if name in METHODS}
     refusals = {place: each["responses"]["400"]["content"] for place, each in operations.items()}
     assert {place: {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}} for place in operations} == refusals
     assert [] == [place for place, each in operations.items() if not each.get("description")]
+    assert ["Queue a training", "Delete a dataset with its files and history"] == [
+        operations[place]["summary"] for place in (("/projects/{ref}/runs", "post"), ("/v1/datasets/{ref}", "delete"))
+    ]
+    assert [] == [place for place, each in operations.items() if " " not in each["summary"]], "words for people, not names of functions"
 
 
 async def test_an_upload_is_described_as_a_form_with_a_file(api: httpx.AsyncClient) -> None:
