@@ -38,20 +38,27 @@ class Watchman:
         """When, in seconds since the epoch, a worker first saw that a command whose shim is lost had ended: no exit record will tell."""
 
     async def watch(self, executor: Executor) -> None:
-        """Look every two seconds until cancelled; a database that does not answer is asked again."""
+        """Look now, for this worker too may be gone soon, and every two seconds until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
             try:
-                if await executor.shim_lives(self._directory) is False and (await executor.look(self._directory)).exit is None:
-                    if self.ended_at is None and await executor.command_lives(self._directory) is False:
-                        self.ended_at = _first_seen(self._directory)
-                    await self._watched.note(ConditionName.shim_lost, _shim_lost(self._watched.noun))
-            except Unavailable:
-                continue
+                await self._look(executor)
+            except Unavailable as problem:
+                log.warning("%s: %s; it is looked at again", self._directory, problem.detail)
             except Ghost:
                 return
             except Exception:
                 log.exception("%s could not be watched; it is tried again", self._directory)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self, executor: Executor) -> None:
+        """What has only just been started has no shim yet, and what has just ended has none any more; in between somebody killed it."""
+        if (await executor.look(self._directory)).pid is None or await executor.shim_lives(self._directory) is not False:
+            return
+        if (await executor.look(self._directory)).exit is not None:
+            return
+        if self.ended_at is None and await executor.command_lives(self._directory) is False:
+            self.ended_at = _first_seen(self._directory)
+        await self._watched.note(ConditionName.shim_lost, _shim_lost(self._watched.noun))
 
 
 def _first_seen(directory: str) -> float:

@@ -11,8 +11,7 @@ import pytest
 
 from domain.processes.condition import ConditionName
 from domain.processes.ports import Executor, Sight
-from workers import watch
-from workers.watch import Watchman
+from workers.watch import LOOK_SECONDS, Watchman
 
 MINUTE = 60.0
 
@@ -27,7 +26,7 @@ class Ended:
         return False
 
     async def look(self, _: str) -> Sight:
-        return Sight(started=True, alive=True)
+        return Sight(started=True, alive=True, pid=1)
 
 
 class Told:
@@ -43,17 +42,13 @@ class Told:
         self.lost.set()
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.01)
-
-
 async def ended_at(directory: Path) -> float:
     """Watch as a new worker does, until it has seen the end."""
     told = Told()
     watchman = Watchman(str(directory), told)
     watching = asyncio.create_task(watchman.watch(cast("Executor", cast("Any", Ended()))))
-    await told.lost.wait()
+    async with asyncio.timeout(LOOK_SECONDS / 2):  # it looks at once
+        await told.lost.wait()
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
