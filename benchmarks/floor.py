@@ -29,6 +29,10 @@ FIND_RUN = (
     "WHERE (projects.id = $1 OR projects.name = $1) AND (runs.id = $2 OR runs.name = $2)"
 )
 ARTIFACTS = "SELECT * FROM artifacts WHERE run_id = $1 ORDER BY created_at, id"
+RESUMED = (
+    "SELECT id, project_id, name, status, resumed_from FROM runs WHERE resumed_from IN (SELECT id FROM artifacts WHERE run_id = $1) "
+    "ORDER BY created_at, id"
+)
 LIST_PROJECTS = "SELECT * FROM projects ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2"
 COUNT_PROJECTS = "SELECT count(*) FROM projects"
 INSERT_PROJECT = (
@@ -54,9 +58,10 @@ INSERT_RUN = (
     "$20, $21, $22, $23, $24, $25, $26, $27, $28)"
 )
 INSERT_PROCESS = (
-    "INSERT INTO processes (id, owner_id, phase, attempt, argv, executor, resources, priority, host, folder, gpus, not_before, "
-    "log_offset, report_offset, stop_asked_at, stop_grace, pid, start_ticks, boot_id, created_at, updated_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+    "INSERT INTO processes (id, owner_id, owner_kind, phase, attempt, argv, executor, resources, preferred_gpu, priority, host, folder, "
+    "gpus, not_before, log_offset, report_offset, stop_asked_at, stop_grace, stop_drain, stop_kill, pid, start_ticks, boot_id, created_at, "
+    "updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, "
+    "$25)"
 )
 
 
@@ -111,7 +116,8 @@ async def get_run(state: State, ref: FromPath[str], run: FromPath[str]) -> dict[
     async with state.pool.acquire() as connection:
         row = await connection.fetchrow(FIND_RUN, ref, run)
         artifacts = await connection.fetch(ARTIFACTS, row["id"])
-    return _run(row, [_artifact(artifact) for artifact in artifacts])
+        resumed = await connection.fetch(RESUMED, row["id"]) if artifacts else []
+    return _run(row, [_artifact(artifact) for artifact in artifacts], [dict(each) for each in resumed])
 
 
 @get("/projects")
@@ -151,7 +157,7 @@ async def create_project(state: State, data: JSONBody[ProjectBody]) -> dict[str,
         event = _json({"name": data.name})
         await connection.fetchval(INSERT_EVENT, now, "local", "127.0.0.1", "project.created", project_id, project_id, event)
     rest = {
-        "executor": None,
+        **dict.fromkeys(("executor", "deid_policy")),
         "watch": msgspec.Raw(WATCH.encode()),
         "version": 1,
         "run_count": 0,
@@ -212,38 +218,43 @@ async def launch_run(state: State, ref: FromPath[str], data: JSONBody[RunBody]) 
         process = (
             new_id("proc_"),
             run_id,
+            "run",
             "waiting",
             1,
             _json(argv),
             None,
             resources,
+            None,
             0,
             *[None] * 2,
             "[]",
             None,
             0,
             0,
-            *[None] * 5,
+            *[None] * 2,
+            0.0,
+            True,
+            *[None] * 3,
             now,
             now,
         )
         await connection.execute(INSERT_PROCESS, *process)
         event = _json({"name": name, "dataset": row["dataset"], "model": row["model"]})
         await connection.fetchval(INSERT_EVENT, now, "local", "127.0.0.1", "run.launched", run_id, project["id"], event)
-    return _run(row, [])
+    return _run(row, [], [])
 
 
 _LABELS = {str(each): each.label("zh") for words in (ProjectStatus, RunStatus, ArtifactType) for each in words}
 _RUN_JSON = ("hyperparameters", "resources", "labels", "config", "inputs", "metrics", "gpus", "watch", "conditions", "attempts", "failure")
 
 
-def _run(row: Any, artifacts: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: ANN401 - a Record or a dict
+def _run(row: Any, artifacts: list[dict[str, Any]], resumed: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: ANN401 - a Record or a dict
     shown = dict(row)
     for name in _RUN_JSON:
         shown[name] = _raw(shown[name])
     shown["status_label"] = _LABELS[shown["status"]]
     shown["waiting"] = shown["gpu_utilization"] = shown["cancelled_at"] = None
-    shown["artifacts"] = artifacts
+    shown["artifacts"], shown["resumed_by"] = artifacts, resumed
     return shown
 
 

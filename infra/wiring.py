@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 PLACEMENT_PAUSE_SECONDS = 0.02
 """A burst of launches is placed together: the first at once, the rest this much later."""
+PLACEMENT_REST = 2.0
+"""Times as long as a placement took: however many wait, requests have two thirds of the time."""
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -69,12 +72,12 @@ class Aftercare:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            pause = asyncio.create_task(asyncio.sleep(PLACEMENT_PAUSE_SECONDS))
+            began = time.monotonic()
             try:
                 await db.run(processes.place)
             except DomainError as problem:
                 log.warning("placement: %s; the next sweep of a host places", problem.detail)
-            await pause
+            await asyncio.sleep(max(PLACEMENT_PAUSE_SECONDS, PLACEMENT_REST * (time.monotonic() - began)))
 
 
 @asynccontextmanager

@@ -41,8 +41,9 @@ class Speaker(Protocol):
 def place(tx: Tx) -> int:
     """Give waiting processes to live hosts and ring those; how many were placed."""
     tx.processes.lock_placement()
-    _take_back(tx, {host.id for host, live in tx.hosts.all() if live})
-    wishes = tx.processes.wishes(tx.now)
+    live = {host.id for host, lives in tx.hosts.all() if lives}
+    _take_back(tx, live)
+    wishes = tx.processes.wishes(tx.now) if live else []
     decisions = decide(wishes, places(seen(tx))) if wishes else []
     placed = 0
     for each in decisions:
