@@ -37,8 +37,8 @@ class Told:
     def __init__(self) -> None:
         self.lost = asyncio.Event()
 
-    async def note(self, name: ConditionName, _: str | None) -> None:
-        assert ConditionName.shim_lost == name
+    async def note(self, name: ConditionName, reason: str | None) -> None:
+        assert (ConditionName.shim_lost, True) == (name, bool(reason))
         self.lost.set()
 
 
