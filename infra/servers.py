@@ -35,11 +35,22 @@ class Server(Struct, frozen=True, kw_only=True):
         return f"http://{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}"
 
 
+class _Line(httpx.AsyncHTTPTransport):
+    """Says that a connection was lost where httpcore only trips: over one that is lost the moment it is made."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except (AttributeError, OSError) as lost:
+            message = "the connection was lost at once"
+            raise httpx.ConnectError(message, request=request) from lost
+
+
 class Asker:
     """Asks servers; to be closed."""
 
     def __init__(self) -> None:
-        self._http = httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._http = httpx.AsyncClient(transport=_Line(limits=httpx.Limits(max_keepalive_connections=0)), trust_env=False)
 
     async def health(self, server: Server, path: str) -> Beat:
         """Ask whether it is well."""

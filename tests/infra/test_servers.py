@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import httpx
 import pytest
 
 from infra.servers import HEALTH_SECONDS, METRICS_BYTES, MOST_BYTES, Asker, Server, is_free, is_loopback
@@ -91,6 +93,32 @@ async def test_who_says_nothing_is_waited_for_and_no_longer(asker: Asker) -> Non
     assert not beat.ok
     assert "/health does not answer" in (beat.reason or "")
     assert (False, "one token was asked for and none came within 0.2 s") == (token.ok, (token.reason or "").partition(" (")[0])
+
+
+async def test_who_hangs_up_at_once_is_not_well(asker: Asker) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    listener = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    server = Server(address="127.0.0.1", port=listener.sockets[0].getsockname()[1])
+
+    beats = await asyncio.gather(*(asker.health(server, "/health") for _ in range(50)))
+    listener.close()
+
+    assert [False] * 50 == [beat.ok for beat in beats]
+
+
+async def test_a_connection_lost_while_it_is_made_is_no_error_of_ours(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def trip(*_: object) -> None:
+        message = "'NoneType' object has no attribute 'getpeername'"  # httpcore 1.0 with anyio 4, where the peer was killed just then
+        raise AttributeError(message)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", trip)
+
+    beat = await asker.health(Server(address="127.0.0.1", port=1), "/health")
+
+    assert (False, "/health does not answer (the connection was lost at once)") == (beat.ok, beat.reason)
 
 
 async def test_no_proxy_of_the_environment_comes_between(monkeypatch: pytest.MonkeyPatch) -> None:
