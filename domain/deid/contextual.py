@@ -13,6 +13,7 @@ from domain.deid.text import digits, letters_and_digits
 _BETWEEN = r"[^0-9A-Za-z\n\0，。；,;！？!?<>*\ufffc]{0,12}"
 """Between a label and its value: punctuation and a few words such as 号码是, but no other value and no new clause."""
 _BETWEEN_BYTES = rb"[^0-9A-Za-z\n\x00,;!?<*]{0,36}"
+_SPACE_BYTES = rb"(?:[\t-\r ]|\xc2\xa0|\xe2\x80[\x80-\x8a\xaf]|\xe2\x81\x9f|\xe3\x80\x80)"
 _LABEL = r"(?:[\s_-]?(?:id|no|num|number|code|account|acct|card|is)(?![A-Za-z])\.?){0,3}"
 _LABEL_BYTES = rb"(?:[ _-]?(?:id|no|num|number|code|account|acct|card|is)\.?){0,3}"
 _OPENING = r"[\"'“”‘’「『【\[(（`]?"
@@ -282,10 +283,15 @@ CONTEXTUAL: tuple[Rule, ...] = (
         reach=160,
         anchors=(
             Anchor(
-                rb"(?:\xe5\xaf\x86\xe7\xa0\x81|\xe5\x8f\xa3\xe4\xbb\xa4|\xe5\xaf\x86\xe7\xa2\xbc|passwd|password|passphrase|passcode|pwd|psw|[^a-z]pass)[\"'\]]? {0,2}"
-                rb"(?:"
+                rb"(?:\xe5\xaf\x86\xe7\xa0\x81|\xe5\x8f\xa3\xe4\xbb\xa4|\xe5\xaf\x86\xe7\xa2\xbc|passwd|password|passphrase|passcode|pwd|psw|[^a-z]pass)[\"'\]]?"
+                + _SPACE_BYTES
+                + rb"{0,2}(?:"
                 + _bytes("是|为|设为|改为|改成|重置为|：|＝")
-                + rb"|[:=]|=>|is| ){0,2} {0,2}(?:[\"'`]|"
+                + rb"|[:=]|=>|is|"
+                + _SPACE_BYTES
+                + rb"){0,2}"
+                + _SPACE_BYTES
+                + rb"{0,2}(?:[\"'`]|"
                 + _bytes("“|「|【")
                 + rb")?[!-~]{4}",
                 64,

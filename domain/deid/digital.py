@@ -170,7 +170,7 @@ DIGITAL: tuple[Rule, ...] = (
         anchors=(
             Anchor(rb"[0-9a-f]{4}:[0-9a-f]{1,4}:[0-9a-f:]", 48, caseless=True),
             Anchor(rb"[^0-9A-Za-z:]::[0-9a-f]", 8, caseless=True),
-            Anchor(rb"[^0-9A-Za-z:][0-9a-f]{1,4}::[0-9a-f]", 12, caseless=True),
+            Anchor(rb"[^0-9A-Za-z:][0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,2}::[0-9a-f]", 22, caseless=True),
             Anchor(rb"[^0-9A-Za-z:][0-9a-f]{1,4}(?::[0-9a-f]{1,4}){3}", 48, caseless=True),
         ),
     ),

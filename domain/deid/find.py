@@ -52,6 +52,13 @@ class Scanner(Protocol):
         """Give, by a rule's place among the rules this was made for, the places where matches of it may begin, in order, disjoint."""
         ...
 
+    def ends(self, written: bytes) -> Sequence[int] | None:
+        """Give, for JSON as it is written, in bytes, where matches of any rule, or names of fields that speak for one, may end.
+
+        None where it cannot tell.
+        """
+        ...
+
 
 class Everywhere:
     """The scanner that knows nothing: every rule is tried on all of the text. Slower, and right by construction."""
@@ -62,6 +69,9 @@ class Everywhere:
     def regions(self, text: str) -> Mapping[int, Iterable[Region]]:
         """Give the whole text for every rule."""
         return {place: [(0, len(text))] for place in self._rules}
+
+    def ends(self, written: bytes) -> None:
+        """Not tell."""
 
 
 class Detectors(Struct, frozen=True):

@@ -1,16 +1,22 @@
 """De-identification of JSON lines and plain lines: what has nothing personal in it comes back as the very bytes that came."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from domain.deid.clean import Cleaned, clean, clean_those_that_need_it
+from domain.deid.doubt import doubtful
 from domain.deid.find import Detectors
 from domain.deid.leaves import Leaves, field_of, selector
 from domain.deid.operators import Making
 from domain.deid.policy import CompiledPolicy
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+"""Of the many lines in which nothing was found; one for all."""
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -18,9 +24,9 @@ class Line(Struct, frozen=True, kw_only=True):
 
     data: bytes
     """The bytes that came, where nothing was found."""
-    counts: dict[tuple[str, str], int] = {}
+    counts: Mapping[tuple[str, str], int] = _NOTHING
     """How many values by type and field, such as `("CN_MOBILE", "messages[].content")`."""
-    examples: dict[str, str] = {}
+    examples: Mapping[str, str] = _NOTHING
     """Where asked for: of each type one value, masked."""
     wrong: str | None = None
     """Why the line could not be read; then it must not be passed on as clean."""
@@ -35,11 +41,12 @@ def clean_json_lines(
     detectors: Detectors, policy: CompiledPolicy, lines: Sequence[bytes], made: Making, *, examples: bool = False
 ) -> list[Line]:
     """De-identify the string leaves of JSON values, one a line, all lines in one pass."""
-    gathered = Leaves(lines, selector(policy))
-    texts, keys = [leaf[0] for leaf in gathered.leaves], [leaf[1] for leaf in gathered.leaves]
     done = [Line(data=line) for line in lines]
+    places = doubtful(detectors.scanner, lines) if not policy.rules else range(len(lines))
+    gathered = Leaves([lines[place] for place in places], selector(policy))
+    texts, keys = [leaf[0] for leaf in gathered.leaves], [leaf[1] for leaf in gathered.leaves]
     for index, reason in gathered.wrong.items():
-        done[index] = Line(data=lines[index], wrong=reason or None)
+        done[places[index]] = Line(data=lines[places[index]], wrong=reason or None)
     found: dict[int, list[tuple[int, Cleaned]]] = {}
     for place, cleaned in clean_those_that_need_it(detectors, policy, texts, made, keys):
         found.setdefault(bisect_right(gathered.ends, place), []).append((place, cleaned))
@@ -52,7 +59,7 @@ def clean_json_lines(
             holder[at] = cleaned.text
             if examples:
                 shown.update(_examples(cleaned))
-        done[index] = Line(data=msgspec.json.encode(gathered.boxes[index][0]), counts=counts, examples=shown)
+        done[places[index]] = Line(data=msgspec.json.encode(gathered.boxes[index][0]), counts=counts, examples=shown)
     return done
 
 

@@ -137,6 +137,16 @@ _KEYED = {
 _KEY_WORDS = {type_: re.compile(words) for type_, words in _KEYED.items()}
 
 
+_AROUND = re.compile(r"\(\?<?[!=][^)]*\)")
+"""A look around, which a fast scanner does without."""
+
+
+def key_pattern(type_: str) -> bytes | None:
+    """Return a pattern, caseless, over JSON as it is written, that every field matches whose name speaks for that type."""
+    named = _KEYED.get(type_)
+    return None if named is None else b"(?:" + _AROUND.sub("", named).encode() + rb")[^\"]*\"\s*:"
+
+
 @lru_cache(maxsize=4096)
 def named_by(key: str) -> frozenset[str]:
     """Return the types that a JSON field of this name holds, of those whose values need a word beside them."""

@@ -8,6 +8,7 @@ import hyperscan
 
 from domain.deid.find import Region
 from domain.deid.rule import Rule
+from domain.deid.words import key_pattern
 
 _CONTINUED = bytes(range(0x80, 0xC0))
 """Bytes that begin no character in UTF-8."""
@@ -23,6 +24,8 @@ _FOLDED = (
 
 EVERY = -1
 """Stands for all rules among the places of anchors."""
+NO_RULE = -2
+"""Stands there for the name of a JSON field."""
 
 
 class HyperscanScanner:
@@ -31,10 +34,13 @@ class HyperscanScanner:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
         anchors = [(anchor, place) for place, rule in enumerate(rules) for anchor in rule.anchors]
-        self._places = [(place, anchor.back) for anchor, place in anchors] + [(EVERY, back) for _, back in _FOLDED]
-        expressions = [anchor.pattern for anchor, _ in anchors] + [pattern for pattern, _ in _FOLDED]
+        keys = [pattern for type_ in {rule.type for rule in rules if rule.spoken} if (pattern := key_pattern(type_)) is not None]
+        self._places = (
+            [(place, anchor.back) for anchor, place in anchors] + [(EVERY, back) for _, back in _FOLDED] + [(NO_RULE, 0)] * len(keys)
+        )
+        expressions = [anchor.pattern for anchor, _ in anchors] + [pattern for pattern, _ in _FOLDED] + keys
         flags = [hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_CASELESS if anchor.caseless else 0) for anchor, _ in anchors]
-        flags += [hyperscan.HS_FLAG_DOTALL] * len(_FOLDED)
+        flags += [hyperscan.HS_FLAG_DOTALL] * len(_FOLDED) + [hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_CASELESS] * len(keys)
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         self._database.compile(expressions=expressions, ids=list(range(len(expressions))), elements=len(expressions), flags=flags)
         self._own = threading.local()
@@ -42,11 +48,7 @@ class HyperscanScanner:
     def regions(self, text: str) -> Mapping[int, Iterable[Region]]:
         """Scan the text once; where each rule is worth trying."""
         data = text.encode()
-        hits: list[tuple[int, int]] = []
-        append = hits.append
-        self._database.scan(
-            data, match_event_handler=lambda number, _from, end, _flags, _context: append((end, number)), scratch=self._scratch()
-        )
+        hits = self._scan(data)
         found: dict[int, list[Region]] = {}
         ascii_only, counted, at = len(data) == len(text), 0, 0
         hits.sort()
@@ -58,10 +60,24 @@ class HyperscanScanner:
                 at = end
             place, back = self._places[number]
             _add(found.setdefault(place, []), counted - back, counted + 1)
+        found.pop(NO_RULE, None)
         for region in found.pop(EVERY, ()):
             for place in range(len(self._rules)):
                 _insert(found.setdefault(place, []), region)
         return found
+
+    def ends(self, written: bytes) -> Sequence[int]:
+        """Scan JSON as it is written."""
+        return [end for end, _ in self._scan(written)]
+
+    def _scan(self, data: bytes) -> list[tuple[int, int]]:
+        """Return where expressions end, and which, in any order."""
+        hits: list[tuple[int, int]] = []
+        append = hits.append
+        self._database.scan(
+            data, match_event_handler=lambda number, _from, end, _flags, _context: append((end, number)), scratch=self._scratch()
+        )
+        return hits
 
     def _scratch(self) -> hyperscan.Scratch:
         """Give the scratch of this thread: two scans may not share one."""
