@@ -84,19 +84,19 @@ class Asker:
         await self._http.aclose()
 
     async def _ask(
-        self, server: Server, method: str, path: str, most: int, seconds: float, body: dict[str, object] | None = None
+        self, server: Server, method: str, path: str, most: int, seconds: float, asked: dict[str, object] | None = None
     ) -> tuple[int, bytes]:
         """Return the status and the beginning of the body."""
-        url, read = f"{server.url}{path}", b""
+        url, body = f"{server.url}{path}", b""
         async with (
             asyncio.timeout(seconds),
-            self._http.stream(method, url, json=body, headers=_headers(server), timeout=seconds) as answer,
+            self._http.stream(method, url, json=asked, headers=_headers(server), timeout=seconds) as answer,
         ):
             async for chunk in answer.aiter_raw():
-                read += chunk
-                if len(read) >= most:
+                body += chunk
+                if len(body) >= most:
                     break
-            return answer.status_code, read[:most]
+            return answer.status_code, body[:most]
 
 
 def is_free(address: str, port: int) -> bool:

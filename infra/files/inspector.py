@@ -141,11 +141,14 @@ class Inspector:
             with open_data(self._root, subject.path, ratio=self._ratio) as file:
                 return look(file)
         except FileNotFoundError:
-            raise Conflict(f"{subject.path} is not there any more; upload it again, or name another file") from None
+            raise _gone(subject) from None
 
     def _still(self, subject: Subject) -> None:
         """Let no report be kept of other bytes than it is kept under; Conflict."""
-        size = (self._root / subject.path).stat().st_size
+        try:
+            size = (self._root / subject.path).stat().st_size
+        except FileNotFoundError:
+            raise _gone(subject) from None
         if size != subject.size_bytes:
             raise Conflict(
                 f"{subject.path} has {size:,} bytes now instead of {subject.size_bytes:,}; upload it again, or name another file"
@@ -166,6 +169,10 @@ class Inspector:
             last = (said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
             raise Unavailable(f"the data file cannot be inspected just now: {last}")
         return msgspec.json.decode(output, type=Report)
+
+
+def _gone(subject: Subject) -> Conflict:
+    return Conflict(f"{subject.path} is not there any more; upload it again, or name another file")
 
 
 def _known(tx: Tx, content: str, task: TaskType) -> Report | None:
