@@ -37,7 +37,7 @@ class Leaves:
         decode = msgspec.json.Decoder().decode
         for index, line in enumerate(lines):
             box = self._box = list[Any]([None])
-            if line and (reason := self._read(line, box, decode)):
+            if reason := self._read(line, box, decode):
                 self.wrong[index] = reason
             self.boxes.append(box)
             self.ends.append(len(self.leaves))
@@ -45,13 +45,14 @@ class Leaves:
     def _read(self, line: bytes, box: list[Any], decode: Callable[[bytes], Any]) -> str | None:
         """Read one line into its box and gather its leaves; return why not."""
         before = len(self.leaves)
+        reason: str | None
         try:
             value = box[0] = decode(line) if len(line) <= LONGEST_LINE else None
             names = self._gather(value if type(value) is dict else box, "", "", DEEPEST)
         except UnicodeDecodeError as problem:
             reason = f"byte {_first_wrong_byte(line, problem)} is not UTF-8"
         except (msgspec.DecodeError, RecursionError) as problem:
-            reason = f"it is not JSON ({problem})" if line.strip() else ""
+            reason = f"it is not JSON ({problem})" if line.strip() else None
         except _TooDeepError:
             reason = f"it is nested deeper than {DEEPEST} levels"
         else:

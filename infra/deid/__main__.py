@@ -80,8 +80,8 @@ def main(arguments: list[str]) -> int:
 
 def _scan(file: Path, ready: Ready, engine: Engine) -> Summary:
     tally = _Tally(ready, engine)
-    for _, cleaned in _cleaned(file, ready):
-        tally.add(cleaned)
+    for _, touched in _cleaned(file, ready):
+        tally.add(touched)
     return tally.summary()
 
 
@@ -91,10 +91,11 @@ def _apply(file: Path, ready: Ready, engine: Engine, output: Path) -> Summary:
     part = output.with_name(f".{output.name}.part")
     try:
         with part.open("wb") as target:
-            for ending, cleaned in _cleaned(file, ready):
-                tally.add(cleaned)
-                _require_readable(file, tally.lines, cleaned)
-                target.write(cleaned.data + ending)
+            for line, touched in _cleaned(file, ready):
+                tally.add(touched)
+                if touched is not None:
+                    _require_readable(file, tally.lines, touched)
+                target.write(line if touched is None else touched.data + line[len(line.rstrip(b"\r\n")) :])
             target.flush()
             os.fsync(target.fileno())
         part.replace(output)
@@ -124,9 +125,11 @@ class _Tally:
     def lines(self) -> int:
         return self._summary.lines
 
-    def add(self, line: Line) -> None:
+    def add(self, line: Line | None) -> None:
         self._summary.lines += 1
-        self._summary.lines_found += line.changed
+        if line is None:
+            return
+        self._summary.lines_found += bool(line.counts)
         if line.wrong:
             self._summary.unreadable += 1
             if self._summary.unreadable <= MOST_SHOWN:
@@ -141,15 +144,15 @@ class _Tally:
         return self._summary
 
 
-def _cleaned(file: Path, ready: Ready) -> Iterator[tuple[bytes, Line]]:
-    """Give each line's ending and what became of it, chunk by chunk."""
+def _cleaned(file: Path, ready: Ready) -> Iterator[tuple[bytes, Line | None]]:
+    """Give each line and what became of it, None where it stays as it is; chunk by chunk."""
     work = ready.json_lines if file.suffix.lower() in JSON_LINES else ready.text_lines
     with file.open("rb") as source:
         size, done = os.fstat(source.fileno()).st_size, 0
         while chunk := _chunk(source):
-            bare = [line.rstrip(b"\r\n") for line in chunk]
-            for line, without, cleaned in zip(chunk, bare, work(bare, examples=True), strict=True):
-                yield line[len(without) :], cleaned
+            touched = work([line.rstrip(b"\r\n") for line in chunk], examples=True)
+            for number, line in enumerate(chunk):
+                yield line, touched.get(number)
                 done += len(line)
             _say({"done": done, "of": size})
 

@@ -3,7 +3,7 @@
 import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from domain.deid.clean import Cleaned, clean, making
 from domain.deid.find import Detectors, Everywhere, Scanner
 from domain.deid.keys import Key, Keyring, seeded
-from domain.deid.lines import Line, clean_json_lines, clean_text_lines
+from domain.deid.lines import Lines, clean_json_lines, clean_text_lines
 from domain.deid.operators import Making, reveal
 from domain.deid.people import PEOPLE
 from domain.deid.policy import BUILT_IN, CompiledPolicy, Policy, PolicyError, compiled
@@ -83,15 +83,21 @@ class Ready:
         """De-identify texts; `keys` names the JSON field of each."""
         return clean(self._detectors, self.policy, texts, self._making(), keys)
 
-    def json_lines(self, lines: Sequence[bytes], *, examples: bool = False) -> list[Line]:
+    def json_lines(self, lines: Sequence[bytes], *, examples: bool = False) -> Lines:
         """De-identify JSON lines."""
-        made, by = self._making(), self._detectors
-        blocks = (lines[begin : begin + BLOCK_LINES] for begin in range(0, len(lines), BLOCK_LINES))
-        return [line for block in blocks for line in clean_json_lines(by, self.policy, block, made, examples=examples)]
+        return self._lines(clean_json_lines, lines, examples=examples)
 
-    def text_lines(self, lines: Sequence[bytes], *, examples: bool = False) -> list[Line]:
+    def text_lines(self, lines: Sequence[bytes], *, examples: bool = False) -> Lines:
         """De-identify plain lines."""
-        return clean_text_lines(self._detectors, self.policy, lines, self._making(), examples=examples)
+        return self._lines(clean_text_lines, lines, examples=examples)
+
+    def _lines(self, work: Callable[..., Lines], lines: Sequence[bytes], *, examples: bool) -> Lines:
+        made, by = self._making(), self._detectors
+        return {
+            begin + place: line
+            for begin in range(0, len(lines), BLOCK_LINES)
+            for place, line in work(by, self.policy, lines[begin : begin + BLOCK_LINES], made, examples=examples).items()
+        }
 
     @property
     def warm(self) -> bool:

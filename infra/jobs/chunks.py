@@ -3,7 +3,7 @@
 import gzip
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing import parent_process
 from pathlib import PurePosixPath
 from threading import Thread
@@ -59,26 +59,26 @@ class Rewriter:
         if chunk.too_long:
             why = f"it has more than {LONGEST_LINE:,} bytes"
             return Piece(data=b"", lines=1, changed=0, found={}, bad=[Bad(0, why, chunk.data)])
-        lines = chunk.data.split(b"\n")
-        end = lines.pop()  # nothing, but for a last line without its newline
-        ends = [b"\n"] * len(lines) + [b""] * bool(end)
-        return self._piece([*lines, end] if end else lines, ends)
-
-    def _piece(self, lines: Sequence[bytes], ends: Sequence[bytes]) -> Piece:
-        ready = _ready[0]
-        bodies = [line.removesuffix(b"\r") for line in lines]
-        cleaned = ready.json_lines(bodies) if self._json else ready.text_lines(bodies)
-        out, bad = list[bytes](), list[Bad]()
-        changed, found = 0, dict[str, dict[str, int]]()
-        for number, (line, end, each) in enumerate(zip(lines, ends, cleaned, strict=True)):
-            if each.wrong is not None:
-                bad.append(Bad(number, each.wrong, line))
-                continue
-            out += [each.data, line[len(line.removesuffix(b"\r")) :], end]
-            changed += each.changed
-            _count(found, each)
-        data = b"".join(out)
-        return Piece(data=_PACK[self._packing](data) if data else b"", lines=len(lines), changed=changed, found=found, bad=bad)
+        lines = chunk.data.split(b"\n")  # behind the last newline there is nothing, or the file's last line
+        bodies = [line.removesuffix(b"\r") for line in lines] if b"\r" in chunk.data else [*lines]
+        bad, found = dict[int, Bad](), dict[str, dict[str, int]]()
+        touched = _ready[0].json_lines(bodies) if self._json else _ready[0].text_lines(bodies)
+        for number, each in touched.items():
+            if each.wrong is None:
+                lines[number] = each.data + lines[number][len(bodies[number]) :]
+                _count(found, each)
+            else:
+                bad[number] = Bad(number, each.wrong, lines[number])
+        *whole, last = lines
+        kept = [line for number, line in enumerate(whole) if number not in bad] if bad else whole
+        data = b"\n".join([*kept, last if len(whole) not in bad else b""])
+        return Piece(
+            data=_PACK[self._packing](data) if data else b"",
+            lines=len(whole) + (last != b""),
+            changed=len(touched) - len(bad),
+            found=found,
+            bad=[*bad.values()],
+        )
 
 
 def _count(found: dict[str, dict[str, int]], line: Line) -> None:
