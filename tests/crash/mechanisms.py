@@ -44,6 +44,7 @@ MECHANISMS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "a start is claimed once": (
+        Edit("workers/life.py", "        while not (await executor.look(self._directory)).started:\n", "        for _ in range(1):\n"),
         Edit("infra/executors/local.py", "if rundir.was_started(directory):\n            return", "if False:\n            return"),
         Edit(
             "infra/executors/shim.py",
