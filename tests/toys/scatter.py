@@ -1,4 +1,4 @@
-"""A toy standing in for a trainer that scatters: it ignores TERM, a daemon of it fled by two forks, and it buries no dead child."""
+"""A toy standing in for a trainer that scatters: it ignores TERM, a daemon fled by two forks and closed all, a dead child lies unburied."""
 
 import os
 import signal
@@ -14,17 +14,23 @@ def main() -> None:
         os.setsid()
         if os.fork() == 0:
             os.chdir("/")
-            os.closerange(3, 256)
+            say()
+            os.closerange(0, 256)
             live()
         os._exit(0)
     os.wait()
     subprocess.Popen([sys.executable, "-S", "-c", "pass"])
+    say()
     live()
 
 
-def live() -> None:
-    """Say who lives, for ever."""
+def say() -> None:
+    """Say who lives."""
     os.write(1, b"pid %d\n" % os.getpid())
+
+
+def live() -> None:
+    """Live for ever."""
     while True:
         time.sleep(60)
 
