@@ -18,9 +18,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from api.app import create_app
 from infra import failpoints
+from infra.settings import load
 
-READ_BEFORE = ("api.app", "workers.host")
+READ_BEFORE = (
+    "workers.host",
+    "httpcore",
+    "anyio._backends._asyncio",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+)
+"""What a start reads late, too."""
 LARGEST_ORDER = 2**17
 """Bytes."""
 
@@ -86,6 +97,8 @@ class Nursery:
 def _serve(line: socket.socket) -> None:
     for module in READ_BEFORE:
         importlib.import_module(module)
+    create_app(load({}))  # the first of a process fills caches
+    gc.collect()
     gc.freeze()  # what is never touched stays one in memory
     while True:
         order, fds, _, _ = socket.recv_fds(line, LARGEST_ORDER, 2)
