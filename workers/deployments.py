@@ -92,8 +92,6 @@ class Deployed:
     async def order(self, process: Process) -> Order:
         """Find the model and a port, and say how its server begins; CannotStart with the reason."""
         home = self._hand.root / f"deployments/{self._deployment.id}"
-        if (await self._hand.executor_of(process).look(self._directory)).started:
-            return Order(argv=[], env={}, cwd=str(home))
         try:
             await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
         except OSError as problem:

@@ -140,18 +140,17 @@ class _Life:
 
     async def start(self, executor: Executor) -> None:
         """Start the attempt, once however often this is reached; CannotStart with the reason."""
-        order = await self._owner.order(self._process)
-        spec = Spec(
-            process_id=self._process.id,
-            attempt=self._process.attempt,
-            argv=order.argv,
-            env=order.env | self._devices(),
-            cwd=order.cwd,
-        )
         while not (await executor.look(self._directory)).started:
-            await self._read_row()  # making ready may have taken long; so may another launch that was frozen just before its claim
-            if self._process.stop_asked_at is not None:
-                raise CannotStart("it was cancelled before it began")
+            await self._require_wanted()  # first: a start that cannot be made ready must still be cancelled
+            order = await self._owner.order(self._process)
+            await self._require_wanted()  # making ready may have taken long; so may another launch that was frozen just before its claim
+            spec = Spec(
+                process_id=self._process.id,
+                attempt=self._process.attempt,
+                argv=order.argv,
+                env=order.env | self._devices(),
+                cwd=order.cwd,
+            )
             await executor.start(self._directory, spec)
         failpoint("worker", "started")
 
@@ -249,6 +248,12 @@ class _Life:
             with suppress(Unavailable):
                 await self._read_row()
                 self._nudge.clear()
+
+    async def _require_wanted(self) -> None:
+        """CannotStart when it was asked to stop meanwhile."""
+        await self._read_row()
+        if self._process.stop_asked_at is not None:
+            raise CannotStart("it was cancelled before it began")
 
     async def _read_row(self) -> None:
         now = await self._hand.db.read(processes.get, self._process.id)
