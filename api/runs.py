@@ -105,8 +105,8 @@ class RunController(Controller):
         """Queue a new run that goes on from a checkpoint; the body's values go over those of the source run."""
         if earlier := await once.earlier():
             return earlier.response()
-        asked = data or NewRun()
-        recipe, checkpoint = await caller.world.library.resumed(ref, run, source_artifact_id, asked, caller.language)
+        resumed = caller.world.library.resumed(ref, run, source_artifact_id, data or NewRun(), caller.language)
+        asked, recipe, checkpoint = await resumed
         template = caller.world.settings.start_command
         resume = partial(actions.launch, project_ref=ref, asked=asked, recipe=recipe, template=template, resumed_from=checkpoint)
         return (await once.run(resume, _launched(caller.language), HTTP_201_CREATED)).response()

@@ -77,6 +77,8 @@ class Aftercare:
                 await db.run(processes.place)
             except DomainError as problem:
                 log.warning("placement: %s; the next sweep of a host places", problem.detail)
+            except Exception:
+                log.exception("a placement failed; the next one comes")
             await asyncio.sleep(max(PLACEMENT_PAUSE_SECONDS, PLACEMENT_REST * (time.monotonic() - began)))
 
 

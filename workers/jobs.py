@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -122,7 +123,8 @@ def _progress(lines: list[bytes]) -> float | None:
     """Return the last progress that was told."""
     for line in reversed(lines):
         if line.startswith(b'{"progress":'):
-            return msgspec.json.decode(line, type=dict[str, float | int]).get("progress")
+            with suppress(msgspec.MsgspecError):  # a disk that is full takes half a line
+                return msgspec.json.decode(line, type=dict[str, float | int]).get("progress")
     return None
 
 

@@ -25,8 +25,11 @@ async def end_leftovers(db: Database, name: HostName, root: Path, executors: Map
     for process in await db.read(processes.ended_since, name, known.lease_until - CLOCKS_APART):
         executor = executors.get(process.executor or default)
         directory = str(root / process.directory)
-        if executor is None or not (await executor.look(directory)).alive:
+        if executor is None:
             continue
-        log.warning("process %s is over, but it still lives here; it is killed", process.id)
+        sight = await executor.look(directory)
+        if not sight.started or (sight.exit is not None and not sight.alive):
+            continue  # a shim that has seen the end has left nothing; where it was killed, what it watched may live on
+        log.warning("process %s is over, but it was not seen to end here; what lives of it is killed", process.id)
         if left := await executor.kill(directory):
             log.error("pids %s of process %s cannot be killed", left, process.id)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import Ghost, Unavailable
+from domain.errors import Ghost, Invalid, Unavailable
 from domain.ids import ProcessId, RunId
 from domain.processes.condition import ConditionName
 from domain.processes.end import End
@@ -85,7 +85,7 @@ class Training:
         """Store the lines with what they and the trainer's own metrics file measured."""
         reading = self._reader.read(output, final=final)
         report = await asyncio.to_thread(read_report, self._output, process.report_offset)
-        if not reading.consumed and not report.consumed:
+        if not reading.consumed and report.end == process.report_offset:
             return process
         said = Said(
             attempt=process.attempt,
@@ -94,7 +94,8 @@ class Training:
             progress=max((each for each in (reading.progress, report.progress) if each is not None), default=None),
             first_byte=process.log_offset,
             end_byte=process.log_offset + reading.consumed,
-            report_end=process.report_offset + report.consumed,
+            report_begin=process.report_offset,
+            report_end=report.end,
             seen_at=datetime.now(UTC),
         )
         process = await self._hand.db.run(hosting.said, process.id, self._hand.speaker, said)
@@ -181,7 +182,14 @@ def _not_in_report(process: Process, measured: list[Measured]) -> list[Measured]
 def _check_unchanged(run: Run, root: Path) -> None:
     """BadInput when a file that was pinned by size and time is another one by now; uploads cannot change."""
     for name, pinned in run.inputs.items():
-        now = stat_beneath(root, pinned.path)
+        try:
+            now = stat_beneath(root, pinned.path)
+        except Invalid as wrong:
+            message = f"{name} is not the file any more that this run was launched with: {wrong.detail}"
+            raise BadInput(message) from None
+        except OSError as problem:
+            message = f"{name} cannot be read now: {problem.strerror}"
+            raise CannotStart(message, passing=True) from None
         if now is None or now.st_size != pinned.size_bytes or (pinned.mtime_ns or now.st_mtime_ns) != now.st_mtime_ns:
             message = f"{name} is not the file any more that this run was launched with; launch a new run, or upload the file"
             raise BadInput(message)

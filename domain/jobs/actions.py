@@ -85,8 +85,8 @@ def cancel(tx: Tx, job_id: str, *, grace: timedelta) -> Job:
     if job.over:
         message = f"job {job.id} has {job.status} already; there is nothing to cancel"
         raise Conflict(message, job=job.id)
-    processes.stop(tx, processes.locked_of(tx, job.id), grace=grace)
-    if job.status is JobStatus.queued:
+    process = processes.stop(tx, processes.locked_of(tx, job.id), grace=grace)
+    if process.phase is Phase.over:
         return move(tx, job, JobStatus.cancelled, finished_at=tx.now)
     return move(tx, job, JobStatus.cancelling)
 

@@ -24,7 +24,7 @@ class JobStatus(Word):
 
 
 NEXT = {
-    JobStatus.queued: {JobStatus.running, JobStatus.cancelled, JobStatus.failed},
+    JobStatus.queued: {JobStatus.running, JobStatus.cancelling, JobStatus.cancelled, JobStatus.failed},
     JobStatus.running: {JobStatus.cancelling, JobStatus.succeeded, JobStatus.failed},
     JobStatus.cancelling: {JobStatus.cancelled},
     JobStatus.succeeded: set[JobStatus](),

@@ -38,7 +38,7 @@ def launch(tx: Tx, project_ref: str, asked: NewRun, recipe: Recipe, *, template:
         dataset=recipe.dataset,
         hyperparameters=asked.hyperparameters,
         resources=asked.resources,
-        priority=asked.priority,
+        priority=asked.priority or 0,
         labels=asked.labels,
         start_command=shlex.join(argv),
         config=recipe.config,

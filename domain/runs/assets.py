@@ -77,7 +77,8 @@ def source(tx: SourceTx, project_ref: str, run_ref: str, artifact_id: str, asked
         raise NotFound(message, artifact=artifact_id)
     checkpoint.require_resumable()
     left_by = tx.runs.get(checkpoint.run_id)
-    host = tx.hosts.get(left_by.host) if left_by and left_by.host else None
+    name = (left_by.host or next((each.host for each in reversed(left_by.attempts)), None)) if left_by else None
+    host = tx.hosts.get(name) if name else None
     dataset = _dataset(tx, asked.dataset) if asked.dataset else None
     project = projects.get(tx, project_ref)
     folder = host[0].folder if host else None

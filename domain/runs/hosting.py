@@ -47,7 +47,7 @@ def said(tx: Tx, process_id: ProcessId, speaker: Speaker, words: Said) -> Proces
     """Store what a run's trainer said: lines, metrics, progress, and the offset behind them, all in one transaction."""
     run = _owner(tx, process_id)
     process = processes.held(tx, process_id, speaker)
-    if (process.attempt, process.log_offset) != (words.attempt, words.first_byte):
+    if (process.attempt, process.log_offset, process.report_offset) != (words.attempt, words.first_byte, words.report_begin):
         return process
     processes.store(tx, process, words.lines, seen_at=words.seen_at, end_byte=words.end_byte, report_end=words.report_end)
     tx.metrics.add(_metrics(run, words))

@@ -128,7 +128,7 @@ def outlook(tx: Tx, project: Project, asked: NewRun, folder: str | None) -> Outl
     if asked.name is not None and tx.runs.name_taken(project.id, asked.name):
         problems.append(_refused("name", f"project {project.name} already has a run named {asked.name}"))
     seen = yard.seen(tx)
-    wish = Wish(ProcessId("proc_"), asked.priority, tx.now, asked.resources, folder)
+    wish = Wish(ProcessId("proc_"), asked.priority or 0, tx.now, asked.resources, folder)
     places = yard.places(seen)
     waiting = explain(wish, [], places, [], position=1, now=tx.now, not_before=None, away=yard.away(seen))
     if waiting.reason in NEVER:

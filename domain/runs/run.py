@@ -55,8 +55,22 @@ class NewRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A dataset's id, its name, or a path; takes the place of the project's `dataset_name`."""
     hyperparameters: dict[str, Any] = {}
     resources: Resources = Resources()
-    priority: int = 0
+    priority: int | None = None
+    """Higher goes first; 0 unless said, or as the run had it that this one goes on from."""
     labels: dict[str, str] = {}
+
+    def over(self, source: "Run") -> "NewRun":
+        """Return what is asked for of a run that goes on from another: that one's values where nothing else is said."""
+        return replace(
+            self,
+            hyperparameters=source.hyperparameters | self.hyperparameters,
+            resources=Resources(
+                gpu_type=self.resources.gpu_type or source.resources.gpu_type,
+                gpu_count=source.resources.gpu_count if self.resources.gpu_count is None else self.resources.gpu_count,
+            ),
+            priority=source.priority if self.priority is None else self.priority,
+            labels=source.labels | self.labels,
+        )
 
 
 class Run(Struct, frozen=True, kw_only=True):

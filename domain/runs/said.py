@@ -17,6 +17,8 @@ class Said(Struct, frozen=True, kw_only=True):
     """0 to 1, as far as the trainer's words tell."""
     first_byte: int
     end_byte: int
+    report_begin: int = 0
+    """From where the trainer's own metrics file was read, or from its beginning where that was made anew."""
     report_end: int = 0
-    """Up to where the trainer's own metrics file was read."""
+    """Up to where."""
     seen_at: datetime

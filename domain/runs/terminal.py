@@ -22,6 +22,8 @@ _NUMBER = rb"(\d+(?:\.\d+)?[kMGTP]?)(?:i?B)?"
 _COUNT = re.compile(rb"(?:\A|[ |%])" + _NUMBER + rb"(?:/" + _NUMBER + rb"| ?[A-Za-z]{1,20}) \Z")
 """`5/90`, or `5it` where the total is unknown."""
 _COUNT_REACH = 64
+MOST_STEPS = 2**63 - 1
+"""What counts higher is no training, and no database keeps it."""
 _CLOCK = re.compile(rb"\[(?:\d+:)?\d+:\d\d[<,](?:[^\[\]]|\[[^\]]*\])*\]")
 """`[00:00<00:08,  9.63it/s, loss=0.5]`: what every bar of tqdm ends with."""
 _DRAWN = re.compile(rb"(?:\xe2[\x94-\x97][\x80-\xbf]){3}|\[[=#>. -]{3,}\]")
@@ -166,8 +168,10 @@ def _find_bar(part: bytes, *, at: int, ended: bool) -> tuple[Bar, int] | None:
     title = title.strip(b" \t:|")
     named = bool(title) and not _TRAINING.fullmatch(title)
     nested = _UP.match(part, clock.end()) is not None
-    bar = Bar(at, _number(count[1]), _number(count[2]) if count[2] else None, named or nested, ended)
-    return bar, clock.end()
+    done, total = _number(count[1]), _number(count[2]) if count[2] else None
+    if max(done, total or 0) > MOST_STEPS:
+        return None
+    return Bar(at, done, total, named or nested, ended), clock.end()
 
 
 def _number(text: bytes) -> int:

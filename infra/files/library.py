@@ -76,13 +76,14 @@ class Library:
 
     async def resumed(
         self, project_ref: str, run_ref: str, artifact_id: str, asked: NewRun, language: str = "en"
-    ) -> tuple[Recipe, ArtifactId]:
+    ) -> tuple[NewRun, Recipe, ArtifactId]:
         """Find the checkpoint that a resume names, and freeze what goes on from it; Invalid or NotFound when it cannot.
 
-        Data that the run was trained on already is not judged again.
+        What is asked for comes back with the source run's values where it said nothing. Data that the run was trained on already is
+        not judged again.
         """
         found = await self._db.read(source, project_ref, run_ref, artifact_id, asked)
-        dataset = found.dataset
+        asked, dataset = asked.over(found.run), found.dataset
         if dataset is None and asked.dataset:
             dataset = await asyncio.to_thread(self._dataset_on_disk, asked.dataset)
         recipe = again(found.run, asked, dataset, found.checkpoint.relative_path, found.deid_policy)
@@ -92,7 +93,7 @@ class Library:
         if wrong := errors(problems):
             flaws = [Flaw(each.place or "dataset", each.sentence(language)) for each in wrong]
             raise Invalid("the run cannot be resumed as asked: " + "; ".join(flaw.message for flaw in flaws), flaws)
-        return replace(recipe, folder=found.folder), found.checkpoint.id
+        return asked, replace(recipe, folder=found.folder), found.checkpoint.id
 
     async def _reports(self, recipe: Recipe, inputs: dict[str, Pinned]) -> dict[str, Report]:
         """Return the reports on these files, waiting for those that are being made."""

@@ -20,6 +20,7 @@ from domain.projects import actions as projects
 from domain.projects.project import ProjectCreate
 from domain.runs import actions, hosting, queries
 from domain.runs.artifact import ArtifactType, Found
+from domain.runs.assets import source
 from domain.runs.ending import Ending
 from domain.runs.run import NewRun, Run, RunStatus
 from infra.db.database import Database
@@ -141,6 +142,23 @@ async def test_what_is_said_of_an_old_attempt_changes_nothing(db: Database, star
     await db.run(hosting.began, started.process, started.speaker, ALIVE)
 
     assert before == again == await db.read(queries.get, "p", started.run.id)
+
+
+async def test_a_run_cancelled_while_it_waits_for_its_next_attempt_is_resumed_where_its_checkpoint_lies(
+    db: Database, started: Started
+) -> None:
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
+    end = vanished(started.run, checkpoint(30))
+    await db.run(hosting.ended, started.process, started.speaker, end, backoff=timedelta(hours=1))
+    waiting = await db.read(processes.get, started.process)
+
+    run = await db.run(actions.cancel, "p", started.run.id, grace=AN_INSTANT)
+
+    kept, _ = await db.read(queries.kept, "p", run.id)
+    onward = await db.read(source, "p", run.id, kept.artifacts[0].id, NewRun())
+    assert waiting is not None
+    assert (None, waiting.folder) == (run.host, onward.folder)
+    assert onward.folder is not None
 
 
 async def test_a_cancelled_run_is_not_tried_again(db: Database, started: Started) -> None:

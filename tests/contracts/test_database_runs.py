@@ -21,7 +21,9 @@ from domain.projects import actions as projects
 from domain.projects.project import ProjectChanges, ProjectStatus
 from domain.runs import actions, hosting, queries
 from domain.runs.artifact import Artifact, ArtifactType, Found, Tag, TagName
+from domain.runs.measured import Measured
 from domain.runs.run import NEXT, TERMINAL, Metric, NewRun, Run, RunStatus
+from domain.runs.said import Said
 from domain.training.watch import Watch
 from infra.db.database import Database
 from infra.db.transaction import Aftermath, Tx
@@ -190,6 +192,18 @@ async def test_metrics_come_back_in_the_order_they_were_said(db: Database) -> No
     assert metrics[1:3] == await history(since=2)
     assert metrics[1:2] == await history("train/loss", 2)
     assert metrics[:3] == await history(limit=3)
+
+
+async def test_a_report_whose_storing_is_said_again_is_stored_once(db: Database, started: Started) -> None:
+    await db.run(hosting.began, started.process, started.speaker, ALIVE)
+    measured = [Measured(step=1, values={"train/loss": 1.0})]
+    said = Said(attempt=1, lines=[], measured=measured, progress=None, first_byte=0, end_byte=0, report_end=40, seen_at=AT)
+
+    for _ in range(2):  # as when the answer of a commit was lost
+        process = await db.run(hosting.said, started.process, started.speaker, said)
+
+    assert 40 == process.report_offset
+    assert 1 == len(await db.read(queries.metric_history, "p", started.run.id, None, None, 10))
 
 
 async def test_artifacts_are_kept_once_and_change_in_place(db: Database) -> None:

@@ -184,6 +184,24 @@ def test_a_job_can_be_cancelled_and_the_dataset_stays_as_it_was(house: House) ->
     assert 200 == house.client.post(f"/v1/jobs/{job}/cancel").status_code
 
 
+def test_a_job_cancelled_before_anybody_saw_its_program_live_is_stopped_all_the_same(make_house: Any, sqlite_url: str) -> None:
+    house = make_house(sqlite_url, TUNEYARD_SWEEP_SECONDS="0.5")
+    house.worker.stop()
+    job = ordered(house, dataset(house, large(12)))
+    house.worker.environment["TUNEYARD_FAILPOINT"] = "worker.started"
+    house.worker.start()
+    house.worker.process.wait(20)
+    del house.worker.environment["TUNEYARD_FAILPOINT"]
+    program = running(house, job)
+
+    asked = house.client.post(f"/v1/jobs/{job}/cancel", headers={"Prefer": "wait=0"})
+    house.worker.start()
+
+    assert (202, "cancelling") == (asked.status_code, asked.json()["status"])
+    eventually(lambda: house.ok("GET", f"/v1/jobs/{job}")["status"] == "cancelled")
+    assert not lives(program)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 10 * CHUNKS)
 def test_killed_twice_with_its_worker_it_ends_with_the_output_of_one_that_was_not(make_house: Any, sqlite_url: str) -> None:

@@ -42,6 +42,19 @@ def test_a_cancelled_run_is_resumed_to_the_end_with_the_losses_of_an_unbroken_on
     assert (resumed["name"], checkpoint["id"], "succeeded") == tuple(onward[key] for key in ("name", "resumed_from", "status"))
 
 
+def test_a_resume_asks_for_what_its_source_asked_for_where_it_says_nothing_else(trained: House) -> None:
+    asked = {"resources": {"gpu_count": 0}, "priority": 7, "labels": {"team": "a", "stage": "1"}, "hyperparameters": {"max_steps": 10}}
+    source = trained.ended(PROJECT, trained.launch(PROJECT, **asked))
+    checkpoint = next(each for each in source["artifacts"] if each["type"] == "checkpoint")
+
+    same = trained.ok("POST", _resume(source["name"], checkpoint["id"]))
+    other = trained.ok("POST", _resume(source["name"], checkpoint["id"]), json={"priority": 0, "labels": {"stage": "2"}})
+
+    kept = ("resources", "priority", "labels", "hyperparameters")
+    assert [source[name] for name in kept] == [same[name] for name in kept]
+    assert (0, {"team": "a", "stage": "2"}) == (other["priority"], other["labels"])
+
+
 def test_only_a_checkpoint_of_the_project_can_be_resumed(trained: House) -> None:
     run = trained.ended(PROJECT, trained.launch(PROJECT, hyperparameters={"max_steps": 2}))
     model = next(each for each in run["artifacts"] if each["type"] == "model")
