@@ -34,15 +34,32 @@ def _mobile(match: re.Match[str], around: Around) -> Found | None:
 
 def _grouped(match: re.Match[str], value: str, around: Around) -> bool:
     """Whether the separators of a number are those of a telephone, and the number is no part of a longer list."""
-    gaps = set(_BETWEEN.findall(value))
+    gaps = _BETWEEN.findall(value)
     groups = tuple(map(len, _GROUPS.findall(value)))
     if groups not in _GROUPED or ("." in gaps and groups != (3, 4, 4)):
         return False
-    before, after = around.before(match.start()), around.after(match.end())
-    gap = next(iter(gaps))
-    listed = re.search(r"[0-9]$", before.rstrip(" ")) if gap == " " else before[-1:] == gap and before[-2:-1].isdigit()
-    following = after[:1] == gap and after[1:2].isdigit()
-    return not (following or listed) or words.number_beside(before, "") == words.TELLING
+    before = around.before(match.start())
+    listed = _listed(before, gaps[0]) or _goes_on(around.after(match.end()), gaps[-1])
+    return not listed or words.number_beside(before, "") == words.TELLING
+
+
+_OF_ITS_OWN = r"(?:19|20)[0-9]{2}[-/.年][0-9]{1,2}(?![0-9])|[0-9]{1,2}:[0-9]{2}|[0-9]{11}"
+"""How what is no further group of a number begins: a date, a time, a number as long as one that somebody has."""
+_NEXT_GROUP = re.compile(rf"(?!{_OF_ITS_OWN})[0-9]")
+_LAST_OF_ITS_OWN = re.compile(r"(?:[0-9]{11}|(?:19|20)[0-9]{2}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]:[0-9]{2})$")
+
+
+def _goes_on(after: str, gap: str) -> bool:
+    """Whether another group of a list follows a number in groups."""
+    return after.startswith(gap) and _NEXT_GROUP.match(after, len(gap)) is not None
+
+
+def _listed(before: str, gap: str) -> bool:
+    """Whether another group of a list stands before a number in groups."""
+    if gap != " ":
+        return before.endswith(gap) and before[-len(gap) - 1 : -len(gap)].isdigit()
+    before = before.rstrip(" ")
+    return before[-1:].isdigit() and _LAST_OF_ITS_OWN.search(before) is None
 
 
 def _hanzi_mobile(match: re.Match[str], _: Around) -> Found | None:
@@ -74,11 +91,29 @@ def _old_resident_id(match: re.Match[str], around: Around) -> Found | None:
 
 
 def _card(match: re.Match[str], around: Around) -> Found | None:
-    value = digits(match[0])
-    if not 15 <= len(value) <= 19 or not _in_fours(match[0]):  # noqa: PLR2004 - lengths of cards
+    start, end = match.span()
+    value = match[0]
+    found = _card_until(start, end, value, around)
+    if found is None and (cut := _LAST_GROUP.search(value)) is not None:  # what follows may be a number of its own
+        found = _card_until(start, start + cut.start(), value[: cut.start()], around)
+    return found
+
+
+_LAST_GROUP = re.compile(r"[^0-9]+[0-9]{1,3}$")
+_NEXT_FOUR = re.compile(r"(?!(?:19|20)[0-9]{2}[-/.年][0-9]{1,2}(?![0-9]))[0-9]{4}(?![0-9元]|[.,][0-9])")
+"""Four digits more of a longer number: no date, no amount, not the head of another number."""
+
+
+def _card_until(start: int, end: int, value: str, around: Around) -> Found | None:
+    bare = digits(value)
+    if not 15 <= len(bare) <= 19 or not checks.is_card(bare, said=True) or not _in_fours(value):  # noqa: PLR2004 - lengths of cards
         return None
-    said = words.says_card(around.before(match.start()))
-    return Found(*match.span(), CHECKED, 0.98 if said else 0.9) if checks.is_card(value, said=said) else None
+    if (gap := _BETWEEN.search(value)) is not None:
+        after = around.after(end)
+        if after.startswith(gap[0]) and _NEXT_FOUR.match(after, len(gap[0])) is not None:
+            return None
+    said = words.says_card(around.before(start))
+    return Found(start, end, CHECKED, 0.98 if said else 0.9) if said or checks.is_card(bare, said=False) else None
 
 
 def _in_fours(value: str) -> bool:
@@ -184,7 +219,7 @@ STRUCTURAL: tuple[Rule, ...] = (
     Rule(
         id="bank_card",
         type="BANK_CARD",
-        pattern=re.compile(rf"{START}(?<![0-9][.-])[2-9][0-9]{{3}}(?:{_SEP}[0-9]){{11,15}}(?![0-9A-Za-z])(?![-. ]?[0-9]{{4}})(?!\.[0-9])"),
+        pattern=re.compile(rf"{START}(?<![0-9][.-])[2-9](?:[0-9]{{14,18}}|[0-9]{{3}}(?:{_SEP}[0-9]){{11,15}})(?![0-9A-Za-z])(?!\.[0-9])"),
         judge=_card,
         anchors=(
             Anchor(rb"[0-9]{15}[^0-9A-Za-z]", 22),  # a narrower one costs the scanner a fifth of its speed

@@ -185,3 +185,31 @@ def test_a_hong_kong_card_needs_its_check_character() -> None:
     assert [("HMT_ID", "A123456(3)")] == found("香港身份证A123456(3)")
     assert [("HMT_ID", "A123456（3）")] == found("号码A123456（3）")
     assert [] == found("号码A123456(4)")
+
+
+@pytest.mark.parametrize("behind", [" 2024-05-01 转账", " 1000元", " 1000.00 元", f" {MOBILE}", f" {resident_id()}", " 100 笔", "-1"])
+def test_a_card_is_found_whatever_number_follows(behind: str) -> None:
+    for number in (card("622202", 16), card()):
+        assert ("BANK_CARD", number) in found(f"卡号 {number}{behind}")
+        in_fours = " ".join(number[at : at + 4] for at in range(0, len(number), 4))
+        assert ("BANK_CARD", in_fours) in found(f"{in_fours}{behind}")
+
+
+def test_a_longer_number_in_fours_is_no_card() -> None:
+    number = card("622202", 16)
+    for gap in " -":
+        in_fours = gap.join([number[at : at + 4] for at in range(0, 16, 4)])
+        assert [] == found(f"编号 {in_fours}{gap}1234")
+        assert [] == found(f"编号 {in_fours}{gap}1234{gap}5678")
+
+
+@pytest.mark.parametrize("beside", ["2024-05-01", "2024年5月1日", "10:30", resident_id(), card()])
+def test_a_mobile_number_in_groups_is_found_beside_a_date_or_another_number(beside: str) -> None:
+    assert ("CN_MOBILE", "138 1234 5678") in found(f"138 1234 5678 {beside}")
+    if not beside.endswith("日"):
+        assert ("CN_MOBILE", "138 1234 5678") in found(f"{beside} 138 1234 5678")
+
+
+@pytest.mark.parametrize("text", ["138 1234 5678 9012", "138-1234-5678-2024", "1001 138 1234 5678", "138 1234 5678 1000 2000"])
+def test_a_mobile_number_in_groups_is_left_alone_in_a_list_of_groups(text: str) -> None:
+    assert [] == found(text)
