@@ -13,8 +13,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from domain.deid import words
+from domain.deid.entities import ENTITIES
 from domain.deid.rule import Found, Rule
-from domain.deid.text import HANZI_DIGITS, fold
+from domain.deid.text import HANZI_DIGITS, digits, fold
 
 BEHIND = 56
 """Characters before a region that its rule may look back at."""
@@ -27,10 +28,20 @@ MOST_ROUNDS = 4
 
 Region = tuple[int, int]
 
-_REPLACED = re.compile(rf"<[^<>\n]{{1,40}}>|{TAKEN}+|[A-Z][A-Z0-9_]{{1,39}}\((?:fpe-)?[0-9]{{1,4}}\):[A-Z2-7]*")
+_KNOWN = "|".join(ENTITIES)
+_REPLACED = re.compile(
+    rf"<[^<>\n]{{1,40}}>|{TAKEN}+|(?:{_KNOWN})\((?:fpe-)?[0-9]{{2,4}}\):[A-Z2-7]*|[A-Z][A-Z0-9_]{{1,39}}\([0-9]{{2,4}}\):[A-Z2-7]{{28,}}"
+)
 """What stands before a value where another was: no word in it speaks, and it is one value of a list like the one it was."""
-_SEAL = re.compile(r"(?<![0-9A-Za-z_])[A-Z][A-Z0-9_]{1,39}\((?:fpe-)?[0-9]{1,4}\):")
-"""What marks a value as sealed by us: neither it nor the mark is found again."""
+_SEAL = re.compile(r"(?<![0-9A-Za-z_])(?P<type>[A-Z][A-Z0-9_]{1,39})\((?P<fpe>fpe-)?(?P<length>[0-9]{1,4})\):")
+"""What marks a value as sealed by us, if what follows is such: neither it nor the mark is found again."""
+_SEALED = re.compile(r"[A-Z2-7]+")
+SHORTEST_SEAL = 28
+"""Characters of the shortest token: AES-SIV adds sixteen bytes to one at least, and base32 writes five bits a character."""
+FEWEST_DIGITS = 6
+"""Digits of the shortest number that FF1 encrypts."""
+IN_SIGHT = 64
+"""Characters of a sealed value that are looked at: every rule sees as many."""
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -239,9 +250,23 @@ def _matches(rule: Rule, window: _Window, position: int, end: int) -> list[Found
 
 
 def _is_sealed(text: str, start: int) -> bool:
-    if text.startswith("):", start - 2):
-        return any(mark.end() == start for mark in _SEAL.finditer(text, max(0, start - 52), start))
-    return text[start].isupper() and _SEAL.match(text, start) is not None
+    """Whether a value begins with a seal of ours, or in what one seals."""
+    if text[start].isupper() and (mark := _SEAL.match(text, start)) is not None:
+        return _seals(mark, text) > start
+    first = max(0, start - BEHIND)
+    return text.find("):", first, start) >= 0 and any(_seals(mark, text) > start for mark in _SEAL.finditer(text, first, start))
+
+
+def _seals(mark: re.Match[str], text: str) -> int:
+    """Return where what a mark seals ends, as far as it is in sight; where the mark begins if it is none of ours."""
+    begin, length = mark.end(), int(mark["length"])
+    sealed = text[begin : begin + min(length, IN_SIGHT)]
+    if mark["fpe"]:
+        ours = mark["type"] in ENTITIES and len(sealed) == length and len(digits(sealed)) >= FEWEST_DIGITS
+    else:
+        whole = len(sealed) == min(length, IN_SIGHT) or begin + len(sealed) == len(text)
+        ours = length >= SHORTEST_SEAL and whole and _SEALED.fullmatch(sealed) is not None
+    return begin + len(sealed) if ours else mark.start()
 
 
 NAMED = 256

@@ -132,6 +132,40 @@ def test_a_value_has_one_surrogate_in_whatever_spelling(number: str, seed: int) 
     assert f"{surrogates[0][:3]} {surrogates[0][3:7]} {surrogates[0][7:]}" == surrogates[1]
 
 
+@pytest.mark.parametrize(
+    ("mark", "value"),
+    [
+        ("ID(18)", resident_id()),
+        ("TEL(1)", "13812345678"),
+        ("PHONE(11)", "13812345678"),
+        ("PHONE(fpe-11)", "13812345678"),
+        ("IP(2)", "10.1.2.3"),
+        ("MAIL(1)", "zhang.san@qq.com"),
+        ("CARD(19)", card()),
+        ("KEY(40)", "AKIA2345QWERTYUI7654"),
+        ("CN_MOBILE(44)", "13812345678"),
+    ],
+)
+def test_what_is_not_sealed_by_us_is_found_behind_whatever_looks_like_a_seal(mark: str, value: str) -> None:
+    assert value not in cleaned([f"证件{mark}:{value}"])[0].text
+
+
+def test_what_we_sealed_is_not_found_again() -> None:
+    own = {"type": "STAFF", "pattern": "E[0-9]{6}"}
+    seen = [{"type": each} for each in ("CN_MOBILE", "BANK_CARD", "CN_LANDLINE", "EMAIL")]
+    numbers = {each: {"kind": "fpe"} for each in ("CN_MOBILE", "BANK_CARD", "CN_LANDLINE")}
+    policy = compiled(
+        read({"id": "s", "version": 1, "detectors": [own, *seen], "operators": numbers, "defaults": {"operator": {"kind": "token"}}})
+    )
+    for middle in range(60):
+        number = card(middle=middle * 10**8 + 7)
+        in_fours = " ".join(number[at : at + 4] for at in range(0, 19, 4))
+        text = f"卡号 {in_fours}，电话 138 1234 {middle:04}，座机010-8888{middle:04}，工号E1234{middle:02}，{'a' * middle}b@qq.com"
+        once = cleaned([text], policy)[0]
+        assert 5 == len(once.changes)
+        assert once.text == cleaned([once.text], policy)[0].text
+
+
 @given(texts=st.lists(TEXTS, max_size=6))
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_order_and_number_of_texts_stay_and_none_depends_on_its_neighbours(texts: list[str]) -> None:
