@@ -101,6 +101,15 @@ def _digits_of(draw: Draw, count: int) -> str:
     return str(draw(10**count)).zfill(count)
 
 
+_GROUP_STARTS = "245679"
+"""No telephone, area code, country prefix or American Express card begins with these."""
+
+
+def _digits_in_groups(draw: Draw, count: int) -> str:
+    """Return digits that are no other value from the start of any of their groups, however they are grouped: by even numbers of digits."""
+    return "".join(_GROUP_STARTS[draw(6)] if place % 2 == 0 else str(draw(10)) for place in range(count))
+
+
 def _hex(draw: Draw, count: int) -> str:
     return format(draw(16**count), f"0{count}x")
 
@@ -133,8 +142,8 @@ def _resident_id(value: str, draw: Draw) -> str:
 
 
 def _card(value: str, draw: Draw) -> str:
-    """No issuer's number begins with 0; Luhn holds."""
-    body = "0" + _digits_of(draw, len(digits(value)) - 2)
+    """No issuer's number, and no telephone's of the country, begins with 00; Luhn holds."""
+    body = "00" + _digits_in_groups(draw, len(digits(value)) - 3)
     return respell(value, body + checks.luhn_digit(body))
 
 
@@ -192,8 +201,8 @@ def _document(value: str, draw: Draw) -> str:
 
 
 def _account(value: str, draw: Draw) -> str:
-    """No QQ number begins with 0."""
-    return respell(value, "0" + _digits_of(draw, len(digits(value)) - 1))
+    """No QQ number begins with 0; no telephone number of the country with 00."""
+    return respell(value, "00" + _digits_of(draw, len(digits(value)) - 2))
 
 
 def _wechat(value: str, draw: Draw) -> str:
@@ -202,8 +211,8 @@ def _wechat(value: str, draw: Draw) -> str:
 
 
 def _device(value: str, draw: Draw) -> str:
-    """No allocated device number begins with 00 in earnest; it is for test devices."""
-    return respell(value, "00" + _digits_of(draw, 13))
+    """No allocated device number begins with 00 in earnest; it is for test devices. A third 0, and it is no country prefix either."""
+    return respell(value, "0000" + _digits_in_groups(draw, 11))
 
 
 def _vehicle(value: str, draw: Draw) -> str:

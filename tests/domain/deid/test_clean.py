@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.deid import checks
 from domain.deid.clean import Cleaned, clean, making
 from domain.deid.keys import seeded
 from domain.deid.policy import CompiledPolicy, compiled, read
@@ -130,6 +132,34 @@ def test_a_value_has_one_surrogate_in_whatever_spelling(number: str, seed: int) 
     }
     assert 1 == len(bare)
     assert f"{surrogates[0][:3]} {surrogates[0][3:7]} {surrogates[0][7:]}" == surrogates[1]
+
+
+GROUPINGS = ((19,), (4, 4, 4, 4, 4), (6, 13), (6, 4, 4, 5))
+LABELS = ("卡号 ", "", "电话和卡号 ")
+
+
+@pytest.mark.parametrize("gap", [" ", "-", "\u00a0", " - "])
+def test_the_surrogate_of_a_card_in_groups_is_never_found(gap: str) -> None:
+    texts = []
+    for number in (
+        card(start, length, middle) for start, length in (("622202", 19), ("622588", 16)) for middle in range(10**5, 10**7, 10**5)
+    ):
+        for groups in GROUPINGS[:1] if gap == " - " else GROUPINGS:
+            ends = list(accumulate(groups, initial=0))
+            spelt = gap.join(part for start, end in pairwise(ends) if (part := number[start:end]))
+            texts += [label + spelt for label in LABELS]
+    once = [each.text for each in cleaned(texts)]
+    assert once == [each.text for each in cleaned(once)]
+
+
+def test_the_surrogate_of_a_device_is_never_found() -> None:
+    numbers = (f"86{middle:012}" for middle in range(10**5, 3 * 10**9, 10**7))
+    texts = []
+    for number in (each + checks.luhn_digit(each) for each in numbers):
+        spaced = f"{number[:2]} {number[2:8]} {number[8:14]} {number[14:]}"
+        texts += [f"IMEI {number}", f"电话 IMEI {spaced}", f"联系QQ：{number[-11:]}"]
+    once = [each.text for each in cleaned(texts)]
+    assert once == [each.text for each in cleaned(once)]
 
 
 @pytest.mark.parametrize(
