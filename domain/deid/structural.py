@@ -38,20 +38,23 @@ def _grouped(match: re.Match[str], value: str, around: Around) -> bool:
     groups = tuple(map(len, _GROUPS.findall(value)))
     if groups not in _GROUPED or ("." in gaps and groups != (3, 4, 4)):
         return False
+    if match.start() < match.start("v"):  # the country's prefix says where it begins
+        return True
     before = around.before(match.start())
-    listed = _listed(before, gaps[0]) or _goes_on(around.after(match.end()), gaps[-1])
+    listed = _listed(before, gaps[0]) or 0 < _next_group(around.after(match.end()), gaps[-1]) < 9  # noqa: PLR2004 - as long as one that somebody has
     return not listed or words.number_beside(before, "") == words.TELLING
 
 
-_OF_ITS_OWN = r"(?:19|20)[0-9]{2}[-/.年][0-9]{1,2}(?![0-9])|[0-9]{1,2}:[0-9]{2}|[0-9]{11}"
-"""How what is no further group of a number begins: a date, a time, a number as long as one that somebody has."""
-_NEXT_GROUP = re.compile(rf"(?!{_OF_ITS_OWN})[0-9]")
-_LAST_OF_ITS_OWN = re.compile(r"(?:[0-9]{11}|(?:19|20)[0-9]{2}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]:[0-9]{2})$")
+_NEXT_GROUP = re.compile(r"(?!0[1-9][0-9]{1,2}[- ][2-9])([0-9]+)(?![0-9A-Za-z年元])(?:([-./:,])[0-9])?")
+_NO_GROUP = re.compile(r"(?:[0-9]{9}|[0-9][-/:][0-9]+|[A-Za-z][0-9]+)$")
+"""The end of what is no group of a list: a number as long as one that somebody has, a date, a time, a number with other separators."""
 
 
-def _goes_on(after: str, gap: str) -> bool:
-    """Whether another group of a list follows a number in groups."""
-    return after.startswith(gap) and _NEXT_GROUP.match(after, len(gap)) is not None
+def _next_group(after: str, gap: str) -> int:
+    """Return how many digits the group of the same list has that follows a number in groups; 0 where what follows is a value of its own."""
+    if not after.startswith(gap) or (match := _NEXT_GROUP.match(after, len(gap))) is None:
+        return 0
+    return len(match[1]) if match[2] in {None, gap} else 0
 
 
 def _listed(before: str, gap: str) -> bool:
@@ -59,7 +62,7 @@ def _listed(before: str, gap: str) -> bool:
     if gap != " ":
         return before.endswith(gap) and before[-len(gap) - 1 : -len(gap)].isdigit()
     before = before.rstrip(" ")
-    return before[-1:].isdigit() and _LAST_OF_ITS_OWN.search(before) is None
+    return before[-1:].isdigit() and _NO_GROUP.search(before) is None
 
 
 def _hanzi_mobile(match: re.Match[str], _: Around) -> Found | None:
@@ -100,20 +103,18 @@ def _card(match: re.Match[str], around: Around) -> Found | None:
 
 
 _LAST_GROUP = re.compile(r"[^0-9]+[0-9]{1,3}$")
-_NEXT_FOUR = re.compile(r"(?!(?:19|20)[0-9]{2}[-/.年][0-9]{1,2}(?![0-9]))[0-9]{4}(?![0-9元]|[.,][0-9])")
-"""Four digits more of a longer number: no date, no amount, not the head of another number."""
 
 
 def _card_until(start: int, end: int, value: str, around: Around) -> Found | None:
     bare = digits(value)
     if not 15 <= len(bare) <= 19 or not checks.is_card(bare, said=True) or not _in_fours(value):  # noqa: PLR2004 - lengths of cards
         return None
-    if (gap := _BETWEEN.search(value)) is not None:
-        after = around.after(end)
-        if after.startswith(gap[0]) and _NEXT_FOUR.match(after, len(gap[0])) is not None:
-            return None
     said = words.says_card(around.before(start))
-    return Found(start, end, CHECKED, 0.98 if said else 0.9) if said or checks.is_card(bare, said=False) else None
+    if said:
+        return Found(start, end, CHECKED, 0.98)
+    gap = _BETWEEN.search(value)
+    longer = gap is not None and _next_group(around.after(end), gap[0]) == 4  # noqa: PLR2004 - fours all along
+    return Found(start, end, CHECKED, 0.9) if not longer and checks.is_card(bare, said=False) else None
 
 
 def _in_fours(value: str) -> bool:

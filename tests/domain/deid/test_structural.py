@@ -187,7 +187,9 @@ def test_a_hong_kong_card_needs_its_check_character() -> None:
     assert [] == found("号码A123456(4)")
 
 
-@pytest.mark.parametrize("behind", [" 2024-05-01 转账", " 1000元", " 1000.00 元", f" {MOBILE}", f" {resident_id()}", " 100 笔", "-1"])
+@pytest.mark.parametrize(
+    "behind", [" 2024-05-01 转账", " 1000元", " 1000.00 元", f" {MOBILE}", f" {resident_id()}", " 100 笔", "-1", " 4123-3807"]
+)
 def test_a_card_is_found_whatever_number_follows(behind: str) -> None:
     for number in (card("622202", 16), card()):
         assert ("BANK_CARD", number) in found(f"卡号 {number}{behind}")
@@ -201,15 +203,21 @@ def test_a_longer_number_in_fours_is_no_card() -> None:
         in_fours = gap.join([number[at : at + 4] for at in range(0, 16, 4)])
         assert [] == found(f"编号 {in_fours}{gap}1234")
         assert [] == found(f"编号 {in_fours}{gap}1234{gap}5678")
+        assert [("BANK_CARD", in_fours)] * 2 == found(f"卡号 {in_fours} {in_fours}")
 
 
-@pytest.mark.parametrize("beside", ["2024-05-01", "2024年5月1日", "10:30", resident_id(), card()])
+@pytest.mark.parametrize("beside", ["2024-05-01", "2024年5月1日", "10:30", resident_id(), card(), "139-1234-5678", "3c:22:fb:1a:2b:3c"])
 def test_a_mobile_number_in_groups_is_found_beside_a_date_or_another_number(beside: str) -> None:
     assert ("CN_MOBILE", "138 1234 5678") in found(f"138 1234 5678 {beside}")
-    if not beside.endswith("日"):
+    if not beside.endswith(("日", "c")):
         assert ("CN_MOBILE", "138 1234 5678") in found(f"{beside} 138 1234 5678")
 
 
 @pytest.mark.parametrize("text", ["138 1234 5678 9012", "138-1234-5678-2024", "1001 138 1234 5678", "138 1234 5678 1000 2000"])
 def test_a_mobile_number_in_groups_is_left_alone_in_a_list_of_groups(text: str) -> None:
     assert [] == found(text)
+
+
+def test_a_mobile_number_with_its_countrys_prefix_is_part_of_no_list() -> None:
+    assert [("CN_MOBILE", "+86 138 1234 5678"), ("CN_LANDLINE", "0311 8518 7792")] == found("+86 138 1234 5678 0311 8518 7792")
+    assert [("CN_MOBILE", "138 1234 5678"), ("CN_LANDLINE", "0311 8518 7792")] == found("138 1234 5678 0311 8518 7792")
