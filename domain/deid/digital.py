@@ -144,7 +144,7 @@ DIGITAL: tuple[Rule, ...] = (
         anchors=(
             Anchor(rb"[0-9A-Za-z._%+-](?:@|\xef\xbc\xa0| @ )[0-9A-Za-z]", 70),
             Anchor(
-                rb"[0-9A-Za-z] ?(?:[\[({]|\xef\xbc\x88) ?(?:at|\xe8\x89\xbe\xe7\x89\xb9|@) ?(?:[\])}]|\xef\xbc\x89) ?[0-9a-z]",
+                rb"[0-9A-Za-z]\s?(?:[\[({]|\xef\xbc\x88)\s?(?:at|\xe8\x89\xbe\xe7\x89\xb9|@)\s?(?:[\])}]|\xef\xbc\x89)\s?[0-9a-z]",
                 84,
                 caseless=True,
             ),
@@ -261,7 +261,7 @@ DIGITAL: tuple[Rule, ...] = (
         anchors=(
             Anchor(
                 rb"(?:key|token|secret|credentials?|passkey|signature|\xe5\xaf\x86\xe9\x92\xa5|\xe7\xa7\x98\xe9\x92\xa5|\xe4\xbb\xa4\xe7\x89\x8c)"
-                rb"[0-9A-Za-z_]{0,12}[\"'`\]]{0,2} {0,4}(?:=>|:=|=|:|\xef\xbc\x9a|\xef\xbc\x9d|\xe4\xb8\xba|\xe6\x98\xaf) {0,4}[\"'`]{0,2}(?:bearer )?[0-9A-Za-z/+_.~-]{16}",
+                rb"[0-9A-Za-z_]{0,12}[\"'`\]]{0,2}\s{0,4}(?:=>|:=|=|:|\xef\xbc\x9a|\xef\xbc\x9d|\xe4\xb8\xba|\xe6\x98\xaf){1,2}\s{0,4}[\"'`]{0,2}(?:bearer )?[0-9A-Za-z/+_.=~-]{16}",
                 120,
                 caseless=True,
             ),

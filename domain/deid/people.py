@@ -122,7 +122,12 @@ PEOPLE: tuple[Rule, ...] = (
         judge=_listed,
         anchors=(
             Anchor(
-                rb"(?:" + "、|和|与|及".encode() + rb")(?:" + b"|".join(each.encode() for each in sorted({*_SURNAMES, *_FIRSTS})) + rb")", 4
+                rb"(?:"
+                + "、|，|和|与|及".encode()
+                + rb") ?(?:"
+                + b"|".join(each.encode() for each in sorted({*_SURNAMES, *_FIRSTS}))
+                + rb")",
+                4,
             ),
         ),
     ),
@@ -148,7 +153,7 @@ PEOPLE: tuple[Rule, ...] = (
         type="PERSON",
         pattern=re.compile(rf"(?<=[\s|,'\"\t])(?P<v>{_NAME})(?=[\s|,'\"\t，]{{1,5}}(?:[0-9+(]|[0-9A-Za-z._-]{{1,40}}@))"),
         judge=_followed,
-        anchors=(Anchor(rb"[\xe4-\xe9][\x80-\xbf]{2}[\s|,'\"]{1,5}[0-9A-Za-z+(]", 16),),
+        anchors=(Anchor(rb"[\xe4-\xe9][\x80-\xbf]{2}(?:[\s|,'\"]|\xef\xbc\x8c){1,5}[0-9A-Za-z+(]", 16),),
     ),
     Rule(
         id="name_english",
@@ -158,7 +163,7 @@ PEOPLE: tuple[Rule, ...] = (
             rf"[Ss]igned by|I am|I'm|[Cc]ustomer|[Pp]atient|[Ee]mployee|[Rr]ecipient:?|[Ss]ender:?)\s|(?:姓名|员工|客户|联系人|收件人|作者|候选人|[Nn]ame\"?:)\s?[：:是\"']{{0,2}}\s?)\"?(?P<v>{_ENGLISH})(?![A-Za-z])"
         ),
         judge=_english,
-        anchors=(Anchor(rb"[ \"'\xba\x9a\xa5\xb7\x8d\x80\x85\xaf][A-Z][a-z]{1,15} [A-Z]", 48),),
+        anchors=(Anchor(rb"[ \"':\xba\x9a\xa5\xb7\x8d\x80\x85\xaf][A-Z][a-z]{1,15} [A-Z]", 48),),
         spoken=True,
     ),
     Rule(

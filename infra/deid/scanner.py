@@ -17,7 +17,8 @@ _WIDE = rb"(?:\xef\xbc[\x8b\x8d\x8e\x90-\x99\xa1-\xba]|\xef\xbd[\x81-\x9a])"
 _ODD_GAP = rb"(?:\xc2[\xa0\xad]|\xe2\x80[\x80-\x8d\x90-\x95\xaf]|\xe2\x81[\x9f\xa0]|\xef\xbb\xbf|\xe3\x80\x80|\xef\xbc[\x8d\x8e]|\xe2\x88\x92|\xef\xb9[\x98\xa3])"
 _FOLDED = (
     (_WIDE + rb"{2}", 112),
-    (rb"[0-9A-Za-z]" + _ODD_GAP + rb"{1,2}(?:[0-9]|" + _WIDE_DIGIT + rb")", 112),
+    (rb"[0-9A-Za-z)]" + _ODD_GAP + rb"{1,2}(?:[0-9(]|" + _WIDE_DIGIT + rb")", 112),
+    (rb"[\x80-\xbf][A-Za-z]" + _ODD_GAP + rb"[0-9A-Za-z]", 112),
     (rb"[!-~]" + _WIDE + rb"|" + _WIDE + rb"[!-~]", 112),
 )
 """Where folding changes what the rules see, all of them are tried."""

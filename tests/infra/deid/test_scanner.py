@@ -3,6 +3,8 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from domain.deid.find import Detectors
 from domain.deid.policy import BUILT_IN
 from infra.deid import engine
@@ -53,6 +55,40 @@ def test_both_find_the_same() -> None:
     fast = Detectors(BUILT_IN, HyperscanScanner(BUILT_IN))
     for text in texts(1500):
         assert spans(text, detectors=plain()) == spans(text, detectors=fast), text
+
+
+SELDOM = [
+    "(010)\u00a088886666",
+    "(010)\u201388886666",
+    "(138)\u00a012345678",
+    "京A\u00a0D12345",
+    "密钥是：k3J9sd8fQ2mZ7Lq0xA",
+    "令牌为：k3J9sd8fQ2mZ7Lq0xA",
+    "secret == k3J9sd8fQ2mZ7Lq0xA",
+    "api_key\t=\t'k3J9sd8fQ2mZ7Lq0xA'",
+    "access token:\tk3J9sd8fQ2mZ7Lq0xA",
+    "a\t(at)\tqq.com",
+    "6222 - 0200 - 0000 - 0007",
+    "621700 0000 0000 00004",
+    "电话 138 - 12345678",
+    "电话 138 - 1234-5678",
+    "+86.10.88886666",
+    "+86010-88886666",
+    f"身份证 {resident_id()[:-1]}-{resident_id()[-1]}",
+    "身份证 910105670401001",
+    "联系人:John Smith",
+    "name:John Smith",
+    "联系人：张伟，李娜",
+    "联系人：张伟、 李娜",
+    " 张伟，13812345678",
+    "电话：幺 三 八 幺 二 三 四 五 六 七 八",
+    "一、三、八、一、二、三、四、五、六、七、八",
+]
+
+
+@pytest.mark.parametrize("text", SELDOM)
+def test_both_find_what_is_seldom_spelt_so(text: str) -> None:
+    assert [] != spans(text, detectors=plain()) == spans(text)
 
 
 def test_threads_do_not_disturb_each_other() -> None:
