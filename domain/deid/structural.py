@@ -1,6 +1,7 @@
 """Detectors whose shape and checksum suffice: telephones, identity cards, bank cards, credit codes, plates."""
 
 import re
+from functools import lru_cache
 
 from domain.deid import checks, words
 from domain.deid.rule import CHECKED, END, GAP, SHAPED, SPOKEN, START, Anchor, Around, Found, Rule, shaped
@@ -19,10 +20,9 @@ _NUMERALS = "".join(HANZI_DIGITS)
 def _mobile(match: re.Match[str], around: Around) -> Found | None:
     start, end = match.span("v")
     value = match["v"]
-    bare = digits(value)
-    if not checks.MOBILE.fullmatch(bare):
+    if len(value) > MOBILE_DIGITS and not _grouped(match, value, around):
         return None
-    if len(value) > len(bare) and not _grouped(match, value, around):
+    if not checks.MOBILE.fullmatch(digits(value)):
         return None
     said = words.number_beside(around.before(match.start()), around.after(end))
     prefixed = match.start() < start
@@ -32,17 +32,37 @@ def _mobile(match: re.Match[str], around: Around) -> Found | None:
     return Found(match.start(), end, SPOKEN if telling else SHAPED, 0.95 if telling else 0.85)
 
 
+MOBILE_DIGITS = 11
+_ANY_DIGIT = str.maketrans("123456789", "0" * 9)
+_NO_WORD = "0123456789-. "
+
+
 def _grouped(match: re.Match[str], value: str, around: Around) -> bool:
     """Whether the separators of a number are those of a telephone, and the number is no part of a longer list."""
-    gaps = _BETWEEN.findall(value)
-    groups = tuple(map(len, _GROUPS.findall(value)))
-    if groups not in _GROUPED or ("." in gaps and groups != (3, 4, 4)):
+    gaps = _gaps(value.translate(_ANY_DIGIT))
+    if gaps is None:
         return False
     if match.start() < match.start("v"):  # the country's prefix says where it begins
         return True
+    first, last = gaps
     before = around.before(match.start())
-    listed = _listed(before, gaps[0]) or 0 < _next_group(around.after(match.end()), gaps[-1]) < 9  # noqa: PLR2004 - as long as one that somebody has
-    return not listed or words.number_beside(before, "") == words.TELLING
+    if not _listed(before, first) and not 0 < _next_group(around.after(match.end()), last) < LONGEST_GROUP:
+        return True
+    return before.strip(_NO_WORD) != "" and words.number_beside(before, "") == words.TELLING
+
+
+LONGEST_GROUP = 9
+"""No group of a list has as many digits, but numbers that somebody has."""
+
+
+@lru_cache(maxsize=1024)
+def _gaps(shape: str) -> tuple[str, str] | None:
+    """Return the first and the last separator of a number whose groups are those of a telephone; None if they are not."""
+    gaps = _BETWEEN.findall(shape)
+    groups = tuple(map(len, _GROUPS.findall(shape)))
+    if groups not in _GROUPED or ("." in gaps and groups != (3, 4, 4)) or (len(groups) == MOBILE_DIGITS and len(set(gaps)) > 1):
+        return None
+    return gaps[0], gaps[-1]
 
 
 _NEXT_GROUP = re.compile(r"(?!0[1-9][0-9]{1,2}[- ][2-9])([0-9]+)(?![0-9A-Za-z年元])(?:([-./:,])[0-9])?")
