@@ -117,7 +117,7 @@ def _card(match: re.Match[str], around: Around) -> Found | None:
     start, end = match.span()
     value = match[0]
     found = _card_until(start, end, value, around)
-    if found is None and (cut := _LAST_GROUP.search(value)) is not None:  # what follows may be a number of its own
+    if found is None and (cut := _LAST_GROUP.search(value, len(value) - 6)) is not None:  # what follows may be a number of its own
         found = _card_until(start, start + cut.start(), value[: cut.start()], around)
     return found
 
@@ -126,20 +126,25 @@ _LAST_GROUP = re.compile(r"[^0-9]+[0-9]{1,3}$")
 
 
 def _card_until(start: int, end: int, value: str, around: Around) -> Found | None:
-    bare = digits(value)
-    if not 15 <= len(bare) <= 19 or not checks.is_card(bare, said=True) or not _in_fours(value):  # noqa: PLR2004 - lengths of cards
+    gap = _card_gap(value.translate(_ANY_DIGIT))
+    if gap is None or not checks.is_card(bare := digits(value), said=True):
         return None
-    said = words.says_card(around.before(start))
-    if said:
+    before = around.before(start)
+    if before.strip(_NO_WORD) != "" and words.says_card(before):
         return Found(start, end, CHECKED, 0.98)
-    gap = _BETWEEN.search(value)
-    longer = gap is not None and _next_group(around.after(end), gap[0]) == 4  # noqa: PLR2004 - fours all along
+    longer = gap != "" and _next_group(around.after(end), gap) == 4  # noqa: PLR2004 - fours all along
     return Found(start, end, CHECKED, 0.9) if not longer and checks.is_card(bare, said=False) else None
 
 
-def _in_fours(value: str) -> bool:
-    groups = [len(each) for each in _GROUPS.findall(value)]
-    return len(groups) == 1 or all(each == 4 for each in groups[:-1]) or groups in ([4, 6, 5], [6, 13], [6, 10], [8, 8], [6, 4, 4, 5])  # noqa: PLR2004
+@lru_cache(maxsize=1024)
+def _card_gap(shape: str) -> str | None:
+    """Return the first separator of a number in groups as those of a card, "" if it is in one; None if it is none."""
+    groups = [len(each) for each in _GROUPS.findall(shape)]
+    fours = len(groups) == 1 or all(each == 4 for each in groups[:-1])  # noqa: PLR2004
+    if not 15 <= sum(groups) <= 19 or not (fours or groups in ([4, 6, 5], [6, 13], [6, 10], [8, 8], [6, 4, 4, 5])):  # noqa: PLR2004 - lengths of cards
+        return None
+    gap = _BETWEEN.search(shape)
+    return gap[0] if gap is not None else ""
 
 
 def _credit_code(match: re.Match[str], _: Around) -> Found | None:
