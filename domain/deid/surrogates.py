@@ -132,9 +132,9 @@ def _landline(value: str, draw: Draw) -> str:
 
 
 def _resident_id(value: str, draw: Draw) -> str:
-    """No region's code begins with 00; the date is a day, and the check character is right."""
+    """No region's code begins with 00, nor a country prefix with 000; the date is a day, and the check character is right."""
     born = date(1950, 1, 1) + timedelta(days=draw(20_000))
-    first17 = "00" + _digits_of(draw, 4) + born.strftime("%Y%m%d") + _digits_of(draw, 3)
+    first17 = "000" + _digits_of(draw, 3) + born.strftime("%Y%m%d") + _digits_of(draw, 3)
     if len(letters_and_digits(value)) == 15:  # noqa: PLR2004 - the form of before 1999
         return respell(value, first17[:6] + first17[8:])
     last = checks.resident_id_digit(first17)

@@ -152,6 +152,11 @@ def test_the_surrogate_of_a_card_in_groups_is_never_found(gap: str) -> None:
     assert once == [each.text for each in cleaned(once)]
 
 
+def test_the_surrogate_of_a_resident_id_never_begins_with_the_countrys_prefix() -> None:
+    numbers = [resident_id(f"19{year}0307", order=f"{order:03}") for year in range(50, 80) for order in range(0, 999, 20)]
+    assert not [each.text for each in cleaned(numbers) if each.text.startswith("0086")]  # `008620-20020226-1631` was a landline
+
+
 def test_the_surrogate_of_a_device_is_never_found() -> None:
     numbers = (f"86{middle:012}" for middle in range(10**5, 3 * 10**9, 10**7))
     texts = []
