@@ -16,6 +16,8 @@ DEEPEST = 128
 """Levels of nesting in a line."""
 _PHONE_LIKE = range(10**9, 10**19)
 """Integers that may be a telephone or card number that somebody wrote without quotes."""
+_NAMES = re.compile(rb'"[ \t\r\n]*:')
+"""Behind every name, and now and then inside of a text: there are at least as many as names."""
 
 Selector = Callable[[str], bool] | None
 Leaf = tuple[str, str, Any, Any, str]
@@ -58,7 +60,7 @@ class Leaves:
         else:
             if len(line) > LONGEST_LINE:
                 reason = f"it has {len(line):,} bytes; at most {LONGEST_LINE:,} are read"
-            elif line.count(b'":') != names and _repeats_a_name(line):
+            elif len(_NAMES.findall(line)) != names and _repeats_a_name(line):
                 reason = "an object in it has one name twice; only one of the two would be looked at"
             else:
                 return None

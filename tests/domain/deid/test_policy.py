@@ -201,3 +201,19 @@ def test_plain_lines() -> None:
 
     assert {0: "电话<手机号>".encode(), 2: b"\xff"} == {index: line.data for index, line in done.items()}
     assert (None, "byte 0 is not UTF-8") == (done[0].wrong, done[2].wrong)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"a":"13812345678","a" :"clean"}', '{"a"\t: "x", "b":{"c":"13812345678" , "c"\r:1}}', '{"a":"1\\":2","a" :13812345678}']
+)
+def test_a_name_that_is_there_twice_is_noticed_however_it_is_written(line: str) -> None:
+    done = clean_json_lines(engine.detectors(), policy(), [line.encode()], making(policy(), KEY, None))
+
+    assert "one name twice" in (done[0].wrong or "")
+
+
+def test_spaces_before_colons_are_no_repetition() -> None:
+    line = '{"a" : "13812345678", "b" :  "x\\": y"}'
+    done = clean_json_lines(engine.detectors(), policy(), [line.encode()], making(policy(), KEY, None))
+
+    assert done[0].wrong is None
