@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from domain.deid.keys import KeysError, read_keyring
+from domain.deid.operators import reveal
 from infra.deid.ciphers import Ciphers, _block_cipher, ff1
 from infra.deid.engine import Engine
 from infra.deid.keyfile import load_keyring
@@ -96,3 +97,8 @@ def test_a_recipe_does_the_same_in_another_process() -> None:
     carried = pickle.loads(pickle.dumps(recipe))  # noqa: S301 - ours, made a moment ago
 
     assert engine.ready("default", 42).texts(["13812345678"])[0].text == carried.ready().texts(["13812345678"])[0].text
+
+
+@pytest.mark.parametrize("text", ["CN_MOBILE(4):中文字符", "CN_MOBILE(4):a=b=", "CN_MOBILE(8):AAAAAAAA"])
+def test_what_only_looks_sealed_is_counted_and_stays(text: str) -> None:
+    assert (text, 0, 1) == reveal(text, Ciphers(RING, "deid/main"))
