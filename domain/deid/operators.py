@@ -171,14 +171,21 @@ def _token(operator: Token, type_: str, value: str, making: Making) -> str:
 
 
 def _fpe(operator: Fpe, type_: str, value: str, making: Making) -> str:
-    number = digits(value)
-    if len(number) < FEWEST_DIGITS or bare(type_, value) not in number:  # what overlapped the value cannot be told from it
-        return _token(Token(), type_, value, making)
+    """Encrypt the digits where they are the value and can be told again from what is written; where not, all of it is sealed."""
     assert making.cipher is not None  # noqa: S101 - as above
     del operator
-    return f"{type_}(fpe-{len(value)}):{respell(value, making.cipher.permute(type_, number))}"
+    number = digits(value)
+    if type_ in NUMERIC and len(number) >= FEWEST_DIGITS and bare(type_, value) in number:  # else something overlapped the value
+        written = respell(value, making.cipher.permute(type_, number))
+        if len(written) <= LONGEST_FPE and _opened(type_, written, making.cipher, digits_only=True) == value:
+            return f"{type_}(fpe-{len(written)}):{written}"
+    return _token(Token(), type_, value, making)
 
 
+NUMERIC = frozenset({"CN_MOBILE", "CN_LANDLINE", "BANK_CARD", "QQ", "IMEI"})
+"""Types that are nothing but digits, which `fpe` can keep; any other is sealed by it."""
+LONGEST_FPE = 64
+"""Characters; a number and its separators are far shorter."""
 SHORTEST_MASK = 3
 FEWEST_DIGITS = 6
 """FF1 is unsafe below a million values."""
@@ -256,5 +263,5 @@ def reveal(text: str, cipher: Cipher) -> tuple[str, int, int]:
 def _opened(type_: str, sealed: str, cipher: Cipher, *, digits_only: bool) -> str | None:
     if not digits_only:
         return cipher.open(type_, sealed)
-    number = digits(sealed)
+    number = digits(sealed) if len(sealed) <= LONGEST_FPE else ""
     return respell(sealed, cipher.restore(type_, number)) if len(number) >= FEWEST_DIGITS else None

@@ -18,7 +18,7 @@ from domain.deid.contextual import CONTEXTUAL
 from domain.deid.digital import DIGITAL
 from domain.deid.entities import ENTITIES
 from domain.deid.linear import why_not_linear
-from domain.deid.operators import REVERSIBLE, Fpe, Mask, Operator, Pseudonym
+from domain.deid.operators import NUMERIC, REVERSIBLE, Fpe, Mask, Operator, Pseudonym
 from domain.deid.people import PEOPLE
 from domain.deid.rule import SHAPED, SPOKEN, Around, Found, Rule
 from domain.deid.structural import STRUCTURAL
@@ -191,15 +191,12 @@ def _require_known(policy: Policy, sought: set[str]) -> None:
                 message = f"{where}: there is no type {name}; known are {', '.join(sorted(known))}"
                 raise PolicyError(message)
     for name, operator in policy.operators.items():
-        if isinstance(operator, Fpe) and name not in _NUMERIC:
-            message = f"operators.{name}: fpe encrypts digits, so it suits {', '.join(sorted(_NUMERIC))}; use token for {name}"
+        if isinstance(operator, Fpe) and name not in NUMERIC:
+            message = f"operators.{name}: fpe encrypts digits, so it suits {', '.join(sorted(NUMERIC))}; use token for {name}"
             raise PolicyError(message)
         if isinstance(operator, Mask) and name == "PERSON" and operator.keep_first + operator.keep_last > 1:
             message = f"operators.{name}: a name that keeps more than one character is not masked"
             raise PolicyError(message)
-
-
-_NUMERIC = frozenset({"CN_MOBILE", "CN_LANDLINE", "BANK_CARD", "QQ", "IMEI"})
 
 
 def _own_rule(detector: Detector) -> Rule:

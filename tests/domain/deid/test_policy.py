@@ -8,6 +8,7 @@ from domain.deid.clean import clean, making
 from domain.deid.entities import ENTITIES
 from domain.deid.linear import why_not_linear
 from domain.deid.lines import clean_json_lines, clean_text_lines
+from domain.deid.operators import reveal
 from domain.deid.policy import CompiledPolicy, PolicyError, compiled, read
 from infra.deid import engine
 from infra.deid.ciphers import Ciphers
@@ -217,3 +218,23 @@ def test_spaces_before_colons_are_no_repetition() -> None:
     done = clean_json_lines(engine.detectors(), policy(), [line.encode()], making(policy(), KEY, None))
 
     assert done[0].wrong is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "电话010-88886666ext12，请拨打",
+        "电话 +86 138 1234 5678 谢",
+        "010-88886666转12号",
+        "一三八〇零两三四五六七",
+        "他的 240e:3a:1::5a1@qq.com",
+        "inet6 240e:3a:1::5",
+        "生日1990-05-03",
+    ],
+)
+def test_what_fpe_writes_can_be_opened_and_what_is_no_number_is_sealed(text: str) -> None:
+    one = policy(defaults={"operator": {"kind": "fpe"}})
+    written = text_after(one, text)
+
+    assert (text, 1, 0) == reveal(written, Ciphers(RING, one.policy.key_ref))
+    assert written == text_after(one, written)

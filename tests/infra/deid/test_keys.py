@@ -99,6 +99,8 @@ def test_a_recipe_does_the_same_in_another_process() -> None:
     assert engine.ready("default", 42).texts(["13812345678"])[0].text == carried.ready().texts(["13812345678"])[0].text
 
 
-@pytest.mark.parametrize("text", ["CN_MOBILE(4):中文字符", "CN_MOBILE(4):a=b=", "CN_MOBILE(8):AAAAAAAA"])
+@pytest.mark.parametrize(
+    "text", ["CN_MOBILE(4):中文字符", "CN_MOBILE(4):a=b=", "CN_MOBILE(8):AAAAAAAA", "CN_MOBILE(fpe-9999):" + "1" * 9_999]
+)
 def test_what_only_looks_sealed_is_counted_and_stays(text: str) -> None:
     assert (text, 0, 1) == reveal(text, Ciphers(RING, "deid/main"))
