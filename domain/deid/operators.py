@@ -212,12 +212,16 @@ def _generalise(operator: Generalise, type_: str, value: str, making: Making) ->
 
 
 def _date_shift(operator: DateShift, type_: str, value: str, making: Making) -> str:
+    """Move a whole date; what is no day of the calendar, or no date at all, is taken out."""
     plain = fold(value)
     match = _DATE.search(plain)
-    if match is None or match[5] is None:
+    if type_ != "DATE_OF_BIRTH" or match is None or match[5] is None or digits(plain[: match.start()] + plain[match.end() :]):
         return _redact(Redact(), type_, value, making)
     days = 1 + drawer(making.key, "date_shift", "")(operator.days * 2)
-    day = date(int(match[1]), int(match[3]), int(match[5])) + timedelta(days=days - operator.days - (days <= operator.days))
+    try:
+        day = date(int(match[1]), int(match[3]), int(match[5])) + timedelta(days=days - operator.days - (days <= operator.days))
+    except (ValueError, OverflowError):
+        return _redact(Redact(), type_, value, making)
     moved = f"{day.year}{match[2]}{str(day.month).zfill(len(match[3]))}{match[4]}{str(day.day).zfill(len(match[5]))}"
     return plain[: match.start()] + moved + plain[match.end() :]
 

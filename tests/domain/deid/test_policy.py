@@ -8,7 +8,7 @@ from domain.deid.clean import clean, making
 from domain.deid.entities import ENTITIES
 from domain.deid.linear import why_not_linear
 from domain.deid.lines import clean_json_lines, clean_text_lines
-from domain.deid.operators import reveal
+from domain.deid.operators import DateShift, replacement, reveal
 from domain.deid.policy import CompiledPolicy, PolicyError, compiled, read
 from infra.deid import engine
 from infra.deid.ciphers import Ciphers
@@ -81,6 +81,26 @@ def test_dates_of_one_seed_move_alike() -> None:
 
     assert "10" != first
     assert (int(second) - int(first)) % 31 in {1, 2}  # the end of a month may lie between them
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("手机13812345678", "手机<手机号>"),
+        ("身份证110105199003070017", "身份证<身份证号>"),
+        ("卡号6222021234567890128", "卡号<银行卡号>"),
+        ("生日1990年5月", "生日<出生日期>"),
+    ],
+)
+def test_what_is_no_date_is_not_moved_but_taken_out(text: str, expected: str) -> None:
+    assert expected == text_after(policy(defaults={"operator": {"kind": "date_shift"}}), text)
+
+
+@pytest.mark.parametrize("value", ["1990-02-31", "0001-01-01", "1990-05-03 5"])
+def test_a_day_that_the_calendar_does_not_have_is_taken_out(value: str) -> None:
+    one = policy()
+
+    assert "<出生日期>" == replacement(DateShift(days=3650), "DATE_OF_BIRTH", value, making(one, bytes(range(32)), None))
 
 
 def test_a_policy_seeks_only_what_it_names_and_its_own_patterns() -> None:
