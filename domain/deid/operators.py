@@ -242,25 +242,29 @@ _MAKERS: dict[type, Callable[..., str]] = {
     Generalise: _generalise,
     DateShift: _date_shift,
 }
-SEALED = re.compile(r"(?<![0-9A-Za-z_])(?P<type>[A-Z][A-Z0-9_]{1,39})\((?P<fpe>fpe-)?(?P<length>[0-9]{1,4})\):")
+_MARK = r"(?P<type>[A-Z][A-Z0-9_]{1,39})\((?P<fpe>fpe-)?(?P<length>[0-9]{1,4})\):"
+SEALED = re.compile(rf"(?<![0-9A-Za-z_]){_MARK}")
 """What stands before what `token` and `fpe` leave in a text: its type and how many characters follow."""
+_NEXT = re.compile(_MARK)
+"""The same right behind one that was opened, whose last letters would otherwise seem a part of it."""
 
 
 def reveal(text: str, cipher: Cipher) -> tuple[str, int, int]:
     """Return a text with every token opened, how many were, and how many could not be."""
     opened = closed = at = 0
     pieces = []
-    for match in SEALED.finditer(text):
-        end = match.end() + int(match["length"])
-        if match.start() < at or end > len(text):
-            continue
-        value = _opened(match["type"], text[match.end() : end], cipher, digits_only=match["fpe"] is not None)
-        if value is None:
-            closed += 1
-            continue
-        opened += 1
-        pieces += [text[at : match.start()], value]
-        at = end
+    match = SEALED.search(text)
+    while match:
+        behind, end = match.end(), match.end() + int(match["length"])
+        if end <= len(text):
+            value = _opened(match["type"], text[behind:end], cipher, digits_only=match["fpe"] is not None)
+            if value is None:
+                closed += 1
+            else:
+                opened += 1
+                pieces += [text[at : match.start()], value]
+                at = behind = end
+        match = (_NEXT.match(text, behind) if behind == at else None) or SEALED.search(text, behind)
     return "".join([*pieces, text[at:]]), opened, closed
 
 

@@ -258,3 +258,13 @@ def test_what_fpe_writes_can_be_opened_and_what_is_no_number_is_sealed(text: str
 
     assert (text, 1, 0) == reveal(written, Ciphers(RING, one.policy.key_ref))
     assert written == text_after(one, written)
+
+
+@pytest.mark.parametrize("kind", ["token", "fpe"])
+@pytest.mark.parametrize("text", ["生日1990年5月3日a1@qq.com", "电话：010-88886666京A12345", "幺三八一二三四五六七八a1@qq.com 13812345678"])
+def test_tokens_without_anything_between_them_are_all_opened(text: str, kind: str) -> None:
+    one = policy(defaults={"operator": {"kind": kind}})
+    back, opened, closed = reveal(text_after(one, text), Ciphers(RING, one.policy.key_ref))
+
+    assert (text, 0) == (back, closed)
+    assert opened > 1
