@@ -5,8 +5,9 @@ import os
 import signal
 from collections.abc import Callable
 from multiprocessing import parent_process
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from threading import Thread
+from traceback import extract_tb
 
 import zstandard
 
@@ -47,6 +48,15 @@ def rewriter_of(name: str) -> Callable[[Chunk], Piece]:
     return Rewriter(json=inner.suffix in JSON_ENDINGS, packing=packing)
 
 
+class ChunkError(Exception):
+    """A chunk could not be de-identified; the message has the kind of what was raised, and where."""
+
+
+def _kind_and_place(problem: Exception) -> str:
+    places = [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in extract_tb(problem.__traceback__)]
+    return f"{type(problem).__name__} at {' > '.join(places)}"
+
+
 class Rewriter:
     """Rewrites chunks; it can be sent to the processes of a pool."""
 
@@ -55,7 +65,16 @@ class Rewriter:
         self._packing = packing
 
     def __call__(self, chunk: Chunk) -> Piece:
-        """De-identify one chunk: every line but those that cannot be read, which are given back as they were."""
+        """De-identify one chunk: every line but those that cannot be read, which are given back as they were.
+
+        ChunkError when it cannot: what went wrong, without the words of it, since they may hold what was to be hidden.
+        """
+        try:
+            return self._rewritten(chunk)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, its text goes to no log
+            raise ChunkError(_kind_and_place(problem)) from None
+
+    def _rewritten(self, chunk: Chunk) -> Piece:
         if chunk.too_long:
             why = f"it has more than {LONGEST_LINE:,} bytes"
             return Piece(data=b"", lines=1, changed=0, found={}, bad=[Bad(0, why, chunk.data)])
