@@ -69,6 +69,7 @@ class Work:
     def _one(self, number: int, source: Source) -> Done:
         rewriting = Rewriting(self._folder / f"{number}.part")
         finished = self._folder / f"{number}.done"
+        self._require_no_bad_line(source, rewriting.state)  # an attempt before may have been killed when it had just noted one
         if not finished.exists():
             _say(f"{source.name}: from byte {rewriting.state.source:,} on")
             with open_data(Path(self._order.root), source.stored_name, ratio=self._order.ratio) as file:
@@ -80,11 +81,14 @@ class Work:
             rewriting.target.unlink()
         return done
 
-    def _heard(self, source: Source, state: State) -> None:
+    def _require_no_bad_line(self, source: Source, state: State) -> None:
         if state.bad and self._order.bad_lines is BadLines.fail:
             line = state.bad_numbers[0]
             message = f"{source.name}: line {line} cannot be read; mend it, or let such lines be set aside (bad_lines: quarantine)"
             raise BadLine(message)
+
+    def _heard(self, source: Source, state: State) -> None:
+        self._require_no_bad_line(source, state)
         if time.monotonic() - self._told > TELL_SECONDS:
             self._told = time.monotonic()
             part = min(state.source, source.bytes)  # of a packed file it is a guess, and never goes back

@@ -27,11 +27,8 @@ class Broken:
     """A policy that says what it was given when it breaks."""
 
     def json_lines(self, lines: list[bytes]) -> None:
-        """Raise, from within another error."""
-        try:
-            raise KeyError(lines[0])
-        except KeyError as problem:
-            raise ValueError(lines[0].decode()) from problem
+        """Raise, because of another error."""
+        raise ValueError(lines[0].decode()) from KeyError(lines[0])
 
 
 def test_what_breaks_is_told_by_its_kind_and_place_and_never_by_its_words(rewriter: Rewriter, monkeypatch: pytest.MonkeyPatch) -> None:
