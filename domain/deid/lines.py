@@ -1,6 +1,7 @@
 """De-identification of JSON lines and plain lines: what has nothing personal in it comes back as the very bytes that came."""
 
 from bisect import bisect_right
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -33,11 +34,14 @@ Lines = dict[int, Line]
 def clean_json_lines(
     detectors: Detectors, policy: CompiledPolicy, lines: Sequence[bytes], made: Making, *, examples: bool = False
 ) -> Lines:
-    """De-identify the string leaves of JSON values, one a line, all lines in one pass."""
+    """De-identify the string leaves of JSON values, one a line, all lines in one pass.
+
+    The byte order mark that some editors put before a file stays before its line.
+    """
     places = doubtful(detectors.scanner, lines) if not policy.rules else range(len(lines))
     if not places:
         return {}
-    gathered = Leaves([lines[place] for place in places], selector(policy))
+    gathered = Leaves([lines[place].removeprefix(BOM_UTF8) for place in places], selector(policy))
     texts, keys = [leaf[0] for leaf in gathered.leaves], [leaf[1] for leaf in gathered.leaves]
     done = {places[index]: Line(data=lines[places[index]], wrong=reason) for index, reason in gathered.wrong.items()}
     found: dict[int, list[tuple[int, Cleaned]]] = {}
@@ -52,7 +56,8 @@ def clean_json_lines(
             holder[at] = cleaned.text
             if examples:
                 shown.update(_examples(cleaned))
-        done[places[index]] = Line(data=msgspec.json.encode(gathered.boxes[index][0]), counts=counts, examples=shown)
+        mark = BOM_UTF8 if lines[places[index]].startswith(BOM_UTF8) else b""
+        done[places[index]] = Line(data=mark + msgspec.json.encode(gathered.boxes[index][0]), counts=counts, examples=shown)
     return done
 
 

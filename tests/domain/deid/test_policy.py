@@ -204,6 +204,17 @@ def test_lines_without_anything_personal_stay_byte_for_byte() -> None:
     assert {0, 1, 3, 4, 9} == {index for index, line in done.items() if line.counts}
 
 
+def test_a_byte_order_mark_stays_before_its_line_and_makes_it_no_bad_one() -> None:
+    one, mark = policy(defaults={"operator": {"kind": "redact"}}), b"\xef\xbb\xbf"
+    lines = [mark + b'{"a": "13812345678"}', mark + b'{"a": "clean"}', mark, mark + b"{", b'{"a": "13812345678"}', mark + mark + b"{}"]
+    done = clean_json_lines(engine.detectors(), one, lines, making(one, KEY, None))
+
+    assert mark + '{"a":"<手机号>"}'.encode() == done[0].data
+    assert {0, 3, 4, 5} == set(done)
+    assert [False, True, False, True] == [done[place].wrong is not None for place in (0, 3, 4, 5)]
+    assert lines[3] == done[3].data
+
+
 def test_fields_can_be_chosen() -> None:
     chosen = policy(json={"include": ["$.messages[*].content", "$.text"], "exclude": ["$..raw"]}, defaults={"operator": {"kind": "redact"}})
     lines = [
