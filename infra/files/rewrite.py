@@ -142,21 +142,26 @@ class Rewriting:
 
 
 def chunks(source: BinaryIO) -> Iterator[Chunk]:
-    """Cut a stream into chunks of whole lines; a line that is too long is one chunk, of which only the beginning is kept."""
-    rest = b""
-    while data := source.read(CHUNK_BYTES):
-        data = rest + data
+    """Cut a stream into chunks of whole lines; a line that is too long is one chunk, of which only the beginning is kept.
+
+    Where a chunk ends depends on where it begins and on nothing else, so whoever goes on behind one cuts as if never stopped: it has the
+    lines that end within CHUNK_BYTES of its beginning, or within as many times that as its first line takes.
+    """
+    data = b""
+    while True:
+        more = source.read(CHUNK_BYTES - len(data) % CHUNK_BYTES)
+        data += more
         end = data.rfind(b"\n") + 1
         if end:
             yield Chunk(data[:end], end)
-            rest = data[end:]
+            data = data[end:]
         elif len(data) > LONGEST_LINE:
-            head, passed, rest = _rest_of_line(source, data)
+            head, passed, data = _rest_of_line(source, data)
             yield Chunk(head, passed, too_long=True)
-        else:
-            rest = data
-    if rest:
-        yield Chunk(rest, len(rest))
+        elif not more:
+            break
+    if data:
+        yield Chunk(data, len(data))
 
 
 def skip(source: BinaryIO, size: int) -> None:

@@ -1,13 +1,16 @@
 """A file rewritten chunk by chunk is whole, in order, and the same however often it was interrupted."""
 
+import gzip
 import io
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from infra.files import rewrite
 from infra.files.rewrite import Bad, Chunk, Piece, Rewriting, State, Stopped
@@ -37,6 +40,12 @@ def shout(chunk: Chunk) -> Piece:
     bad = [Bad(number, "seven", line) for number, line in enumerate(lines) if b"7" in line]
     kept = [line.upper() for line in lines if b"7" not in line]
     return Piece(data=b"".join(kept), lines=len(lines), changed=len(kept), found={"LINE": {"text": len(kept)}}, bad=bad)
+
+
+def shout_packed(chunk: Chunk) -> Piece:
+    """The same, each piece packed by itself: where it is cut shows in the bytes."""
+    piece = shout(chunk)
+    return structs.replace(piece, data=gzip.compress(piece.data, mtime=0) if piece.data else b"")
 
 
 def nothing(_: State) -> None:
@@ -75,6 +84,29 @@ def test_however_often_it_is_interrupted_the_output_is_the_same(
     assert whole == state
     assert (folder / "whole").read_bytes() == (folder / "out").read_bytes()
     assert (folder / "whole.bad").read_bytes() == (folder / "out.bad").read_bytes()
+
+
+ODD = [b"a\n", b"x" * 63 + b"\n", b"x" * 150 + b"\n", b"\n", b"some words\n", b"x" * 300 + b"\n", b"x" * 30 + b"\n" * 40]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lines=st.lists(st.sampled_from(ODD), max_size=12), last=st.sampled_from([b"", b"end", b"y" * 70, b"y" * 250]), stop=st.integers(1, 9)
+)
+def test_a_packed_output_too_is_the_same_wherever_it_was_interrupted(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], last: bytes, stop: int
+) -> None:
+    folder, source = tmp_path_factory.mktemp("rewrite"), b"".join(lines) + last
+    with ThreadPoolExecutor(2) as pool:
+        whole = Rewriting(folder / "whole").run(io.BytesIO(source), shout_packed, pool, 2, nothing)
+        with suppress(Stopped):
+            Rewriting(folder / "out").run(io.BytesIO(source), shout_packed, pool, 2, stopping_after(stop))
+
+        state = Rewriting(folder / "out").run(Stream(source), shout_packed, pool, 2, nothing)
+
+    assert whole == state
+    assert len(source) == state.source
+    assert (folder / "whole").read_bytes() == (folder / "out").read_bytes()
 
 
 @pytest.mark.parametrize("end", [b"\n", b""])
