@@ -34,6 +34,8 @@ class Leaves:
         self.boxes: list[list[Any]] = []
         self.wrong: dict[int, str] = {}
         """Why a line could not be read."""
+        self._above: dict[str, tuple[str, str]] = {}
+        """Of each path that ends with a name: the path before it, and that name, which may have dots and brackets in it."""
         self._selected = selected
         self._box: list[Any] = []
         decode = msgspec.json.Decoder().decode
@@ -79,10 +81,22 @@ class Leaves:
                 if each and (selected is None or selected(field_of(path, place))):
                     self.leaves.append((each, named, value, place, path))
             elif kind is dict or kind is list:
-                names += self._gather(each, named, "" if value is self._box else field_of(path, place), deeper - 1)
+                below = "" if value is self._box else field_of(path, place)
+                if place is named and below not in self._above:
+                    self._above[below] = path, place
+                names += self._gather(each, named, below, deeper - 1)
             elif (kind is int or kind is float) and _may_be_personal(each, named) and (selected is None or selected(field_of(path, place))):
                 self.leaves.append((str(each), named, value, place, path))
         return names
+
+    def names_of(self, leaf: Leaf) -> tuple[str | None, ...]:
+        """Return the names that lead to a leaf, from the outermost on; None stands for a list."""
+        _, _, _, place, path = leaf
+        names: list[str | None] = [place if type(place) is str else None]
+        while path:
+            path, name = self._above.get(path) or (path.removesuffix("[]"), None)
+            names.append(name)
+        return tuple(reversed(names))
 
 
 def field_of(path: str, place: str | int) -> str:

@@ -1,16 +1,18 @@
 """De-identification of JSON lines and plain lines: what has nothing personal in it comes back as the very bytes that came."""
 
+import re
 from bisect import bisect_right
 from codecs import BOM_UTF8
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 
 import msgspec
 from msgspec import Struct
 
 from domain.deid.clean import Cleaned, clean_those_that_need_it
 from domain.deid.doubt import doubtful
-from domain.deid.find import Detectors
-from domain.deid.leaves import Leaves, field_of, selector
+from domain.deid.find import Detectors, find_in
+from domain.deid.leaves import Leaf, Leaves, field_of, selector
 from domain.deid.operators import Making
 from domain.deid.policy import CompiledPolicy
 
@@ -20,12 +22,18 @@ class Line(Struct, frozen=True, kw_only=True):
 
     data: bytes
     counts: Mapping[tuple[str, str], int] = {}
-    """How many values by type and field, such as `("CN_MOBILE", "messages[].content")`."""
+    """How many values by type and field, such as `("CN_MOBILE", "messages[].content")`; a name that may be personal is `*` there."""
     examples: Mapping[str, str] = {}
     """Where asked for: of each type one value, masked."""
     wrong: str | None = None
     """Why the line could not be read; then it is as it came, and must not be passed on as clean."""
 
+
+LONGEST_NAME = 64
+"""Characters of a field's name; a longer one is a value that somebody made a name."""
+_LIKE_A_VALUE = re.compile(r"\d{5}|@")
+_PLAIN_NAME = re.compile(r"[A-Za-z_-]{1,48}[0-9]{0,3}")
+"""A name in which nothing can be found."""
 
 Lines = dict[int, Line]
 """Those of some lines that do not stay as they came, by their place; of clean data there are none, which is what makes it fast."""
@@ -47,12 +55,13 @@ def clean_json_lines(
     found: dict[int, list[tuple[int, Cleaned]]] = {}
     for place, cleaned in clean_those_that_need_it(detectors, policy, texts, made, keys):
         found.setdefault(bisect_right(gathered.ends, place), []).append((place, cleaned))
+    fields = _fields(detectors, policy, gathered, (place for changes in found.values() for place, _ in changes))
     for index, changes in found.items():
         counts: dict[tuple[str, str], int] = {}
         shown: dict[str, str] = {}
         for place, cleaned in changes:
-            _, _, holder, at, path = gathered.leaves[place]
-            _count(counts, "" if holder is gathered.boxes[index] else field_of(path, at), cleaned)
+            _, _, holder, at, _ = leaf = gathered.leaves[place]
+            _count(counts, "" if holder is gathered.boxes[index] else fields[_field_key(leaf)], cleaned)
             holder[at] = cleaned.text
             if examples:
                 shown.update(_examples(cleaned))
@@ -77,6 +86,26 @@ def clean_text_lines(
         _count(counts, "", cleaned)
         done[index] = Line(data=cleaned.text.encode(), counts=counts, examples=_examples(cleaned) if examples else {})
     return done
+
+
+def _fields(detectors: Detectors, policy: CompiledPolicy, gathered: Leaves, places: Iterable[int]) -> dict[tuple[str, str | None], str]:
+    """Return what each of these leaves' fields is called where people read it: a name that may itself be personal is `*`."""
+    leaves = {_field_key(leaf): leaf for leaf in map(gathered.leaves.__getitem__, places)}
+    ways = {key: gathered.names_of(leaf) for key, leaf in leaves.items()}
+    names = {name for way in ways.values() for name in way if name is not None}
+    odd = [name for name in sorted(names) if policy.rules or not _PLAIN_NAME.fullmatch(name)]
+    if not odd:
+        return {key: field_of(leaf[4], leaf[3]) for key, leaf in leaves.items()}
+    hidden = {name for name in odd if len(name) > LONGEST_NAME or _LIKE_A_VALUE.search(name)}
+    hidden.update(odd[index] for index, _ in find_in(detectors, odd, None, policy.wanted, policy.rules))
+    return {
+        key: reduce(lambda path, name: field_of(path, 0 if name is None else "*" if name in hidden else name), way, "")
+        for key, way in ways.items()
+    }
+
+
+def _field_key(leaf: Leaf) -> tuple[str, str | None]:
+    return leaf[4], leaf[3] if type(leaf[3]) is str else None
 
 
 def _count(counts: dict[tuple[str, str], int], field: str, cleaned: Cleaned) -> None:

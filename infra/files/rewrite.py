@@ -23,6 +23,10 @@ LONGEST_LINE = 16 * 1024 * 1024
 """Bytes; what goes on beyond them is no line that anybody trains on."""
 AHEAD = 2
 """Chunks under way for each process, so that none waits for the disk."""
+MOST_FIELDS = 200
+"""Fields of a type that are counted one by one."""
+OTHER_FIELDS = "…"
+"""What stands for all others."""
 MOST_NUMBERS = 1_000
 """Numbers of bad lines that are kept; their count goes on."""
 
@@ -200,10 +204,17 @@ def _opened(path: Path, size: int) -> BinaryIO:
     return file
 
 
+def add_count(found: dict[str, dict[str, int]], kind: str, field: str, count: int) -> None:
+    """Count what was found of a type in a field; of fields beyond MOST_FIELDS together, since data may name them by the thousand."""
+    fields = found.setdefault(kind, {})
+    if field not in fields and len(fields) >= MOST_FIELDS:
+        field = OTHER_FIELDS
+    fields[field] = fields.get(field, 0) + count
+
+
 def _added(before: dict[str, dict[str, int]], more: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
     total = {kind: dict(fields) for kind, fields in before.items()}
     for kind, fields in more.items():
         for field, count in fields.items():
-            total.setdefault(kind, {})
-            total[kind][field] = total[kind].get(field, 0) + count
+            add_count(total, kind, field, count)
     return total

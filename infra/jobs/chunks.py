@@ -13,7 +13,7 @@ import zstandard
 
 from domain.deid.lines import Line
 from infra.deid.engine import Ready, Recipe
-from infra.files.rewrite import LONGEST_LINE, Bad, Chunk, Piece
+from infra.files.rewrite import LONGEST_LINE, Bad, Chunk, Piece, add_count
 
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
 GZIP_LEVEL = 6
@@ -102,8 +102,7 @@ class Rewriter:
 
 def _count(found: dict[str, dict[str, int]], line: Line) -> None:
     for (kind, field), count in line.counts.items():
-        fields = found.setdefault(kind, {})
-        fields[field] = fields.get(field, 0) + count
+        add_count(found, kind, field, count)
 
 
 def _gzip(data: bytes) -> bytes:

@@ -204,6 +204,24 @@ def test_lines_without_anything_personal_stay_byte_for_byte() -> None:
     assert {0, 1, 3, 4, 9} == {index for index, line in done.items() if line.counts}
 
 
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('{"13912345678": {"mobile": "13812345678"}}', "*.mobile"),
+        ('{"zhang.san@qq.com": [{"x": "13812345678"}]}', "*[].x"),
+        ('{"138-1234-5678": "13812345678"}', "*"),
+        ('{"a": {"10.2.3.4": [["13812345678"]]}}', "a.*[][]"),
+        ('{"ｕ１３９１２": "13812345678"}', "*"),
+        ('[{"' + "n" * 65 + '": 13812345678}]', "[].*"),
+        ('{"手机号": {"a.b[]": {"": {"v2_x": ["13812345678"]}}}}', "手机号.a.b[]..v2_x[]"),
+    ],
+)
+def test_a_name_that_may_be_personal_is_not_in_the_counts(line: str, field: str) -> None:
+    done = clean_json_lines(engine.detectors(), policy(), [line.encode()], making(policy(), KEY, None))
+
+    assert {("CN_MOBILE", field): 1} == done[0].counts
+
+
 def test_a_byte_order_mark_stays_before_its_line_and_makes_it_no_bad_one() -> None:
     one, mark = policy(defaults={"operator": {"kind": "redact"}}), b"\xef\xbb\xbf"
     lines = [mark + b'{"a": "13812345678"}', mark + b'{"a": "clean"}', mark, mark + b"{", b'{"a": "13812345678"}', mark + mark + b"{}"]

@@ -7,7 +7,7 @@ import pytest
 
 from domain.deid.policy import read
 from infra.deid.engine import Recipe
-from infra.files.rewrite import Chunk
+from infra.files.rewrite import MOST_FIELDS, Chunk, State
 from infra.jobs import chunks
 from infra.jobs.chunks import ChunkError, Rewriter
 from tests.deid import RING
@@ -39,3 +39,15 @@ def test_what_breaks_is_told_by_its_kind_and_place_and_never_by_its_words(rewrit
 
     assert PHONE not in "".join(format_exception(told.value))
     assert PHONE not in str(pickle.loads(pickle.dumps(told.value)))  # noqa: S301 - ours, as a pool's process sends it
+
+
+def test_of_many_fields_most_are_counted_together(rewriter: Rewriter) -> None:
+    data = b"".join(b'{"u%d":"%s"}\n' % (number, PHONE.encode()) for number in range(300))
+
+    once = rewriter(Chunk(data, len(data)))
+    state = State().after(Chunk(data, len(data)), once, target=0, quarantine=0)
+    twice = state.after(Chunk(data, len(data)), once, target=0, quarantine=0)
+
+    fields = twice.found["CN_MOBILE"]
+    assert (MOST_FIELDS + 1, 2, 200) == (len(fields), fields["u0"], fields["…"])
+    assert 600 == sum(fields.values())
