@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
-from domain.deid.entities import label
+from domain.deid.entities import ENTITIES, label
 from domain.deid.surrogates import bare, drawer, surrogate
 from domain.deid.text import digits, fold, respell
 
@@ -242,11 +242,11 @@ _MAKERS: dict[type, Callable[..., str]] = {
     Generalise: _generalise,
     DateShift: _date_shift,
 }
-_MARK = r"(?P<type>[A-Z][A-Z0-9_]{1,39})\((?P<fpe>fpe-)?(?P<length>[0-9]{1,4})\):"
-SEALED = re.compile(rf"(?<![0-9A-Za-z_]){_MARK}")
-"""What stands before what `token` and `fpe` leave in a text: its type and how many characters follow."""
-_NEXT = re.compile(_MARK)
-"""The same right behind one that was opened, whose last letters would otherwise seem a part of it."""
+SEALED = re.compile(r"(?P<type>[A-Z][A-Z0-9_]{1,39})\((?P<fpe>fpe-)?(?P<length>[0-9]{1,4})\):")
+"""What stands before what `token` and `fpe` leave in a text: its type and how many characters follow.
+
+Letters of the text before it may seem a part of the type.
+"""
 
 
 def reveal(text: str, cipher: Cipher) -> tuple[str, int, int]:
@@ -257,15 +257,26 @@ def reveal(text: str, cipher: Cipher) -> tuple[str, int, int]:
     while match:
         behind, end = match.end(), match.end() + int(match["length"])
         if end <= len(text):
-            value = _opened(match["type"], text[behind:end], cipher, digits_only=match["fpe"] is not None)
-            if value is None:
-                closed += 1
+            digits_only = match["fpe"] is not None
+            for type_ in _types(match["type"], digits_only=digits_only):
+                value = _opened(type_, text[behind:end], cipher, digits_only=digits_only)
+                if value is not None:
+                    opened += 1
+                    pieces += [text[at : match.end("type") - len(type_)], value]
+                    at = behind = end
+                    break
             else:
-                opened += 1
-                pieces += [text[at : match.start()], value]
-                at = behind = end
-        match = (_NEXT.match(text, behind) if behind == at else None) or SEALED.search(text, behind)
+                closed += 1
+        match = SEALED.search(text, behind)
     return "".join([*pieces, text[at:]]), opened, closed
+
+
+def _types(name: str, *, digits_only: bool) -> list[str]:
+    """Return what a mark's type may be, if letters before it seem a part of it; only of tokens can a wrong one be told from the right."""
+    endings = [ending for begin in range(1, len(name)) if (ending := name[begin:]) in ENTITIES]
+    if not digits_only:
+        return [name, *endings]
+    return [name] if name in ENTITIES else next(([each] for each in endings if each in NUMERIC), [name])
 
 
 def _opened(type_: str, sealed: str, cipher: Cipher, *, digits_only: bool) -> str | None:

@@ -297,3 +297,13 @@ def test_tokens_without_anything_between_them_are_all_opened(text: str, kind: st
 
     assert (text, 0) == (back, closed)
     assert opened > 1
+
+
+@pytest.mark.parametrize("kind", ["token", "fpe"])
+@pytest.mark.parametrize("text", ["张_010-88886666", "x京A·12345", "0京A·12345 AB(3):", "A京A·12345", "MY_京A12345a1@qq.com"])
+def test_a_token_behind_letters_is_opened(text: str, kind: str) -> None:
+    one = policy(defaults={"operator": {"kind": kind}})
+    written = text_after(one, text)
+
+    assert written != text
+    assert (text, 0) == reveal(written, Ciphers(RING, one.policy.key_ref))[::2]

@@ -25,7 +25,9 @@ def ordered(root: Path, bad_lines: BadLines) -> Path:
     for each in (folder, root / "in"):
         each.mkdir(parents=True)
     (root / "in" / "a.jsonl").write_bytes(LINES)
-    source = Source(upload_id=UploadId("up_1"), name="a.jsonl", sha256=sha256(LINES).hexdigest(), stored_name="in/a.jsonl", bytes=len(LINES))
+    source = Source(
+        upload_id=UploadId("up_1"), name="a.jsonl", sha256=sha256(LINES).hexdigest(), stored_name="in/a.jsonl", bytes=len(LINES)
+    )
     order = Order(
         root=str(root),
         folder=str(folder),
