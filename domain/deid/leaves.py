@@ -82,7 +82,7 @@ class Leaves:
                     self.leaves.append((each, named, value, place, path))
             elif kind is dict or kind is list:
                 below = "" if value is self._box else field_of(path, place)
-                if place is named and below not in self._above:
+                if type(place) is str and below not in self._above:
                     self._above[below] = path, place
                 names += self._gather(each, named, below, deeper - 1)
             elif (kind is int or kind is float) and _may_be_personal(each, named) and (selected is None or selected(field_of(path, place))):
