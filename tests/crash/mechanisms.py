@@ -17,7 +17,7 @@ class Edit(NamedTuple):
 CHANGED = '__import__("msgspec").structs.replace'
 NO_GUARD = Edit(
     "domain/runs/hosting.py",
-    "if (process.attempt, process.log_offset) != (words.attempt, words.first_byte):",
+    "if (process.attempt, process.log_offset, process.report_offset) != (words.attempt, words.first_byte, words.report_begin):",
     "if process.attempt != words.attempt:",
 )
 
