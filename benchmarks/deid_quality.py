@@ -1,4 +1,4 @@
-"""`python -m benchmarks.deid_quality EVALUATION [--rivals VENV]`: ours beside Presidio and jionlp, by one scorer on one labelled set.
+"""`python -m benchmarks.deid_quality EVALUATION [--rivals VENV]`: ours beside Presidio and jionlp, by one scorer: how well, and how fast.
 
 EVALUATION is a folder with `gen.py`, `score.py`, `systems.py` and `templates_dev.py`; the set is made anew, seeded, and not kept.
 The rivals are installed from PyPI into a virtual environment of their own (VENV, else a temporary one), never into ours.

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from domain.deid import words
+from domain.deid import seals, words
 from domain.deid.entities import ENTITIES
 from domain.deid.rule import Found, Rule
 from domain.deid.text import HANZI_DIGITS, digits, fold
@@ -30,16 +30,13 @@ Region = tuple[int, int]
 
 _KNOWN = "|".join(ENTITIES)
 _REPLACED = re.compile(
-    rf"<[^<>\n]{{1,40}}>|{TAKEN}+|(?:{_KNOWN})\((?:fpe-)?[0-9]{{2,4}}\):[A-Z2-7]*|[A-Z][A-Z0-9_]{{1,39}}\([0-9]{{2,4}}\):[A-Z2-7]{{28,}}"
+    rf"<[^<>\n]{{1,40}}>|{TAKEN}+|(?:{_KNOWN})\((?:fpe-)?[0-9]{{2,4}}\):[A-Z2-7]*"
+    rf"|[A-Z][A-Z0-9_]{{1,39}}\([0-9]{{2,4}}\):[A-Z2-7]{{{seals.SHORTEST_TOKEN},}}"
 )
 """What stands before a value where another was: no word in it speaks, and it is one value of a list like the one it was."""
-_SEAL = re.compile(r"(?<![0-9A-Za-z_])(?P<type>[A-Z][A-Z0-9_]{1,39})\((?P<fpe>fpe-)?(?P<length>[0-9]{1,4})\):")
+_SEAL = re.compile(rf"(?<![0-9A-Za-z_]){seals.MARK}")
 """What marks a value as sealed by us, if what follows is such: neither it nor the mark is found again."""
 _SEALED = re.compile(r"[A-Z2-7]+")
-SHORTEST_SEAL = 28
-"""Characters of the shortest token: AES-SIV adds sixteen bytes to one at least, and base32 writes five bits a character."""
-FEWEST_DIGITS = 6
-"""Digits of the shortest number that FF1 encrypts."""
 IN_SIGHT = 64
 """Characters of a sealed value that are looked at: every rule sees as many."""
 
@@ -262,10 +259,10 @@ def _seals(mark: re.Match[str], text: str) -> int:
     begin, length = mark.end(), int(mark["length"])
     sealed = text[begin : begin + min(length, IN_SIGHT)]
     if mark["fpe"]:
-        ours = mark["type"] in ENTITIES and len(sealed) == length and len(digits(sealed)) >= FEWEST_DIGITS
+        ours = mark["type"] in ENTITIES and len(sealed) == length and len(digits(sealed)) >= seals.FEWEST_DIGITS
     else:
         whole = len(sealed) == min(length, IN_SIGHT) or begin + len(sealed) == len(text)
-        ours = length >= SHORTEST_SEAL and whole and _SEALED.fullmatch(sealed) is not None
+        ours = length >= seals.SHORTEST_TOKEN and whole and _SEALED.fullmatch(sealed) is not None
     return begin + len(sealed) if ours else mark.start()
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from domain.deid import seals
 from domain.deid.entities import ENTITIES, label
 from domain.deid.surrogates import bare, drawer, surrogate
 from domain.deid.text import digits, fold, respell
@@ -175,7 +176,7 @@ def _fpe(operator: Fpe, type_: str, value: str, making: Making) -> str:
     assert making.cipher is not None  # noqa: S101 - as above
     del operator
     number = digits(value)
-    if type_ in NUMERIC and len(number) >= FEWEST_DIGITS and bare(type_, value) in number:  # else something overlapped the value
+    if type_ in NUMERIC and len(number) >= seals.FEWEST_DIGITS and bare(type_, value) in number:  # else something overlapped the value
         written = respell(value, making.cipher.permute(type_, number))
         if len(written) <= LONGEST_FPE and _opened(type_, written, making.cipher, digits_only=True) == value:
             return f"{type_}(fpe-{len(written)}):{written}"
@@ -187,8 +188,6 @@ NUMERIC = frozenset({"CN_MOBILE", "CN_LANDLINE", "BANK_CARD", "QQ", "IMEI"})
 LONGEST_FPE = 64
 """Characters; a number and its separators are far shorter."""
 SHORTEST_MASK = 3
-FEWEST_DIGITS = 6
-"""FF1 is unsafe below a million values."""
 _DATE = re.compile(r"([0-9]{4})(\D{0,2})([0-9]{1,2})(\D{0,2})([0-9]{1,2})?")
 _DECIMAL = re.compile(r"([0-9]+\.[0-9])[0-9]+")
 _DMS_REST = re.compile(r"°\s?[0-9]{1,2}\s?[′'’分]\s?(?:[0-9.]{1,8}\s?(?:[″\"”秒]|''|′′)\s?)?")
@@ -242,18 +241,15 @@ _MAKERS: dict[type, Callable[..., str]] = {
     Generalise: _generalise,
     DateShift: _date_shift,
 }
-SEALED = re.compile(r"(?P<type>[A-Z][A-Z0-9_]{1,39})\((?P<fpe>fpe-)?(?P<length>[0-9]{1,4})\):")
-"""What stands before what `token` and `fpe` leave in a text: its type and how many characters follow.
-
-Letters of the text before it may seem a part of the type.
-"""
+_MARK = re.compile(seals.MARK)
+"""Without a boundary before it: letters of the text may seem a part of its type."""
 
 
 def reveal(text: str, cipher: Cipher) -> tuple[str, int, int]:
     """Return a text with every token opened, how many were, and how many could not be."""
     opened = closed = at = 0
     pieces = []
-    match = SEALED.search(text)
+    match = _MARK.search(text)
     while match:
         behind, end = match.end(), match.end() + int(match["length"])
         if end <= len(text):
@@ -267,7 +263,7 @@ def reveal(text: str, cipher: Cipher) -> tuple[str, int, int]:
                     break
             else:
                 closed += 1
-        match = SEALED.search(text, behind)
+        match = _MARK.search(text, behind)
     return "".join([*pieces, text[at:]]), opened, closed
 
 
@@ -283,4 +279,4 @@ def _opened(type_: str, sealed: str, cipher: Cipher, *, digits_only: bool) -> st
     if not digits_only:
         return cipher.open(type_, sealed)
     number = digits(sealed) if len(sealed) <= LONGEST_FPE else ""
-    return respell(sealed, cipher.restore(type_, number)) if len(number) >= FEWEST_DIGITS else None
+    return respell(sealed, cipher.restore(type_, number)) if len(number) >= seals.FEWEST_DIGITS else None

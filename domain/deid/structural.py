@@ -122,6 +122,10 @@ def _card(match: re.Match[str], around: Around) -> Found | None:
     return found
 
 
+CARD_DIGITS = range(15, 20)
+QUARTET = 4
+"""Digits of a group, as most cards show them."""
+OTHER_CARD_GROUPS = ([4, 6, 5], [6, 13], [6, 10], [8, 8], [6, 4, 4, 5])
 _LAST_GROUP = re.compile(r"[^0-9]+[0-9]{1,3}$")
 
 
@@ -132,7 +136,7 @@ def _card_until(start: int, end: int, value: str, around: Around) -> Found | Non
     before = around.before(start)
     if before.strip(_NO_WORD) != "" and words.says_card(before):
         return Found(start, end, CHECKED, 0.98)
-    longer = gap != "" and _next_group(around.after(end), gap) == 4  # noqa: PLR2004 - fours all along
+    longer = gap != "" and _next_group(around.after(end), gap) == QUARTET
     return Found(start, end, CHECKED, 0.9) if not longer and checks.is_card(bare, said=False) else None
 
 
@@ -140,8 +144,8 @@ def _card_until(start: int, end: int, value: str, around: Around) -> Found | Non
 def _card_gap(shape: str) -> str | None:
     """Return the first separator of a number in groups as those of a card, "" if it is in one; None if it is none."""
     groups = [len(each) for each in _GROUPS.findall(shape)]
-    fours = len(groups) == 1 or all(each == 4 for each in groups[:-1])  # noqa: PLR2004
-    if not 15 <= sum(groups) <= 19 or not (fours or groups in ([4, 6, 5], [6, 13], [6, 10], [8, 8], [6, 4, 4, 5])):  # noqa: PLR2004 - lengths of cards
+    in_fours = len(groups) == 1 or all(each == QUARTET for each in groups[:-1])
+    if sum(groups) not in CARD_DIGITS or not (in_fours or groups in OTHER_CARD_GROUPS):
         return None
     gap = _BETWEEN.search(shape)
     return gap[0] if gap is not None else ""

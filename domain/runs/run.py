@@ -59,7 +59,7 @@ class NewRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Higher goes first; 0 unless said, or as the run had it that this one goes on from."""
     labels: dict[str, str] = {}
 
-    def over(self, source: "Run") -> "NewRun":
+    def laid_over(self, source: "Run") -> "NewRun":
         """Return what is asked for of a run that goes on from another: that one's values where nothing else is said."""
         return replace(
             self,

@@ -83,7 +83,7 @@ class Library:
         not judged again.
         """
         found = await self._db.read(source, project_ref, run_ref, artifact_id, asked)
-        asked, dataset = asked.over(found.run), found.dataset
+        asked, dataset = asked.laid_over(found.run), found.dataset
         if dataset is None and asked.dataset:
             dataset = await asyncio.to_thread(self._dataset_on_disk, asked.dataset)
         recipe = again(found.run, asked, dataset, found.checkpoint.relative_path, found.deid_policy)
