@@ -32,4 +32,5 @@ async def end_leftovers(db: Database, name: HostName, root: Path, executors: Map
             continue  # a shim that has seen the end has left nothing; where it was killed, what it watched may live on
         log.warning("process %s is over, but it was not seen to end here; what lives of it is killed", process.id)
         if left := await executor.kill(directory):
-            log.error("pids %s of process %s cannot be killed", left, process.id)
+            log.error("pids %s of process %s cannot be killed; its GPUs are set aside", left, process.id)
+            await db.run(processes.outlived, process, left)

@@ -12,16 +12,18 @@ from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from domain.errors import Unavailable
+from domain.errors import DomainError, Unavailable
 from domain.ids import ProcessId
 from domain.processes import actions as processes
 from domain.processes.condition import ConditionName
 from domain.processes.end import End
-from domain.processes.ports import BadInput, CannotStart, Cause, Executor, Sight, Spec
+from domain.processes.ports import Broken, CannotStart, Cause, Executor, Sight, Spec
 from domain.processes.process import Phase, Process
 from infra import tasks
 from infra.failpoints import failpoint
+from workers.faults import Faults, words
 from workers.hand import Hand
 from workers.stop import Stop
 from workers.watch import Watchman
@@ -134,6 +136,7 @@ class _Life:
         self._directory = hand.directory_of(process)
         self._stop = Stop(self._directory)
         self._watchman = Watchman(self._directory, owner)
+        self._faults = Faults(process.owner_id)
         self._left: list[int] = []
         self._freed = False
         self._looked = 0.0
@@ -142,7 +145,7 @@ class _Life:
         """Start the attempt, once however often this is reached; CannotStart with the reason."""
         while not (await executor.look(self._directory)).started:
             await self._require_wanted()  # first: a start that cannot be made ready must still be cancelled
-            order = await self._owner.order(self._process)
+            order = await self._faults.insist(lambda: self._owner.order(self._process))
             await self._require_wanted()  # making ready may have taken long; so may another launch that was frozen just before its claim
             spec = Spec(
                 process_id=self._process.id,
@@ -172,6 +175,12 @@ class _Life:
                     log.warning("%s: %s; what it says waits in its file", self._process.owner_id, problem.detail)
                     await asyncio.sleep(DATABASE_PAUSE)
                     continue
+                except DomainError:
+                    raise
+                except Exception as fault:  # noqa: BLE001 - whatever it is, it is logged where it is borne
+                    if await self._stays(fault, executor, over=over):
+                        return sight
+                    continue
                 if over and not spoke:
                     return sight
                 wait = SHORTEST_WAIT if spoke else min(wait * 1.5, LONGEST_WAIT)
@@ -188,11 +197,33 @@ class _Life:
             exit=sight.exit if sight else None,
             cause=cause,
             refusal=str(refusal) if refusal else None,
-            bad_input=isinstance(refusal, BadInput),
+            blame=refusal.blame if refusal else CannotStart.blame,
             passing=bool(refusal and refusal.passing),
             left=self._left,
         )
-        await self._owner.ended(end)
+        try:
+            await self._faults.insist(lambda: self._owner.ended(end))
+        except Broken:
+            await self._owner.ended(replace(end, blind=True))
+
+    async def _stays(self, fault: Exception, executor: Executor, *, over: bool) -> bool:
+        """Bear an error of ours; whether it stays though all is over, so that the end must be written without what broke."""
+        pause = self._faults.bear(fault)
+        if not self._faults.stay:
+            await self._rest(pause)
+            return False
+        reason = f"{words(fault)}; the {self._owner.noun} goes on, what it says waits in its file"
+        try:
+            await self._owner.note(ConditionName.platform_fault, reason)
+        except DomainError:
+            raise
+        except Exception:
+            log.exception("%s: nor can that be noted", self._process.owner_id)
+        if not over:
+            await self._rest(pause)
+        elif not self._freed:
+            await self._free(executor)
+        return over
 
     async def _step(self, executor: Executor, sight: Sight, *, over: bool) -> bool:
         """Write down what there is to see and hear now; whether it said anything."""
@@ -204,6 +235,8 @@ class _Life:
             await self._owner.note(ConditionName.log_gap, _log_cut(self._owner.noun))
         spoke = await self._listen(executor, final=over)
         await self._owner.look(self._process)
+        await self._owner.note(ConditionName.platform_fault, None)
+        self._faults.passed()
         return spoke
 
     async def _lingers(self, executor: Executor) -> bool:

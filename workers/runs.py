@@ -143,7 +143,7 @@ class Training:
 
     async def ended(self, end: End) -> None:
         """Register what is there and write the end, in one transaction."""
-        look = await asyncio.to_thread(scan, self._output)
+        look = Look() if end.blind else await asyncio.to_thread(scan, self._output)
         ending = Ending(**msgspec.structs.asdict(end), look=look)
         backoff = timedelta(seconds=self._hand.settings.retry_seconds)
         await self._hand.db.run(hosting.ended, self._id, self._hand.speaker, ending, backoff=backoff)

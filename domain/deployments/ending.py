@@ -55,7 +55,7 @@ def _why(deployment: Deployment, end: End, last: LogChunk | None) -> Why | None:
 def _blame(end: End, why: Why | None) -> Failure:
     refusal = end.refusal or (end.exit and end.exit.error)
     if refusal is not None:
-        return _failure(f"the server could not be started: {refusal}", FailureClass.bad_input if end.bad_input else None)
+        return _failure(f"the server could not be started: {refusal}", end.blame)
     if why is not None:
         return _failure(_words(why), _CLASSES.get(why.code, FailureClass.bad_input if why.lasting else None))
     if end.cause is not None:

@@ -136,9 +136,9 @@ def _broken(ending: Ending) -> bool:
 def _blamed(ending: Ending) -> FailureClass:
     if ending.cause is not None and ending.cause.out_of_memory:
         return FailureClass.out_of_memory
-    if ending.bad_input or ending.code == BAD_INPUT:
-        return FailureClass.bad_input
-    return FailureClass.infrastructure if ending.code is None else FailureClass.platform
+    if ending.code is None:
+        return ending.blame
+    return FailureClass.bad_input if ending.code == BAD_INPUT else FailureClass.platform
 
 
 def _reason(ending: Ending, said: list[str]) -> str:

@@ -141,11 +141,18 @@ def freed(tx: Tx, process_id: ProcessId, speaker: Speaker, left: list[int]) -> P
     """Free the GPUs of a process that is verified dead; those on which something would not die (`left`, pids) are set aside."""
     process = held(tx, process_id, speaker)
     if left:
-        tx.gpus.set_aside(process_id, f"pids {', '.join(map(str, left))} of process {process_id} could not be killed")
+        tx.gpus.set_aside(process_id, _unkillable(process, left))
     else:
         tx.gpus.release(process_id)
         tx.place_later()
     return process
+
+
+def outlived(tx: Tx, process: Process, left: list[int]) -> None:
+    """Set aside the GPUs of a process that was declared over while its host was silent: something there (`left`, pids) would not die."""
+    there = tx.gpus.of(process.host) if process.host else []
+    tx.gpus.grant(process.id, [gpu for gpu in there if gpu.device in process.gpus and gpu.free])
+    tx.gpus.set_aside(process.id, _unkillable(process, left))
 
 
 def end(tx: Tx, process: Process) -> Process:
@@ -179,6 +186,10 @@ def _locked(tx: Tx, process_id: ProcessId) -> Process:
         message = f"there is no process {process_id}"
         raise NotFound(message, process=process_id)
     return process
+
+
+def _unkillable(process: Process, left: list[int]) -> str:
+    return f"pids {', '.join(map(str, left))} of process {process.id} could not be killed"
 
 
 def _take_back(tx: Tx, live: set[HostName]) -> None:

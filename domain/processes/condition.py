@@ -17,6 +17,7 @@ class ConditionName(Word):
     unkillable = ("unkillable", "无法终止", "Cannot be killed")
     stop_ignored = ("stop_ignored", "未响应停止", "Does not stop")
     log_gap = ("log_gap", "日志缺口", "Gap in the log")
+    platform_fault = ("platform_fault", "平台故障", "Platform fault")
 
 
 PASSING = (ConditionName.host_lost, ConditionName.stalled, ConditionName.shim_lost)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from domain.ids import HostName
 from domain.processes.attempt import Attempt
-from domain.processes.failure import Failure
+from domain.processes.failure import Failure, FailureClass
 from domain.processes.log import LogChunk
 from domain.processes.ports import Cause, Exit
 
@@ -30,12 +30,14 @@ class End(Struct, frozen=True, kw_only=True):
     """What the executor knows of why it died."""
     refusal: str | None = None
     """Why it could not be started at all."""
-    bad_input: bool = False
-    """Whether that was because of what it would read."""
+    blame: FailureClass = FailureClass.infrastructure
+    """Who is to blame for that."""
     passing: bool = False
     """Whether what kept it from starting may pass by itself."""
     left: list[int] = []
     """Pids of it that could not be killed."""
+    blind: bool = False
+    """Whether what it left is not to be looked at: that broke Tuneyard itself, again and again."""
 
     @property
     def code(self) -> int | None:

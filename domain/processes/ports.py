@@ -5,11 +5,12 @@ An executor places the shim and reads its run directory; it decides nothing. One
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
 from domain.ids import HostName, ProcessId
+from domain.processes.failure import FailureClass
 from domain.processes.log import LogChunk
 from domain.processes.placement import Wish
 from domain.processes.process import Process
@@ -74,6 +75,9 @@ class CannotStart(Exception):
     `passing` says that what is in the way may pass by itself, so that another attempt is worth it.
     """
 
+    blame: ClassVar[FailureClass] = FailureClass.infrastructure
+    """Who failed."""
+
     def __init__(self, reason: str, *, passing: bool = False) -> None:
         super().__init__(reason)
         self.passing = passing
@@ -81,6 +85,14 @@ class CannotStart(Exception):
 
 class BadInput(CannotStart):
     """What the command would read is not what it was launched with."""
+
+    blame = FailureClass.bad_input
+
+
+class Broken(CannotStart):
+    """Tuneyard itself is broken there."""
+
+    blame = FailureClass.platform
 
 
 class Executor(Protocol):

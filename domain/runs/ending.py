@@ -39,8 +39,7 @@ class Ending(End, frozen=True, kw_only=True):
 
     def _blame(self, said: list[str]) -> tuple[FailureClass, str]:
         if self.refusal is not None:
-            who = FailureClass.bad_input if self.bad_input else FailureClass.infrastructure
-            return who, f"the training could not be started: {self.refusal}"
+            return self.blame, f"the training could not be started: {self.refusal}"
         if self.cause is not None:
             return FailureClass.out_of_memory if self.cause.out_of_memory else FailureClass.infrastructure, self.cause.reason
         if self.exit is None:

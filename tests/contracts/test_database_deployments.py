@@ -202,7 +202,7 @@ async def test_the_old_one_stays_when_the_new_one_fails_until_something_is_tagge
     await db.run(tag, run, second)
     new = await db.run(actions.roll_over, old.id, grace=GRACE)
     assert new is not None
-    refused = End(attempt=1, began=False, refusal="no such command", bad_input=True)
+    refused = End(attempt=1, began=False, refusal="no such command", blame=FailureClass.bad_input)
 
     failed = await db.run(hosting.ended, await placed(db, new, speaker), speaker, refused, backoff=GRACE)
 

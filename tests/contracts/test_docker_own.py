@@ -104,6 +104,10 @@ async def test_what_the_end_of_another_worker_left_is_removed_with_a_later_attem
     await executor.start(later, msgspec.structs.replace(place.toy("count", "--until", str(place.go)), attempt=2))
     monkeypatch.setattr(docker, "STALE", "0s")
 
+    async def one_runs() -> bool:
+        return len(containers(docker_engine)) == 1  # the engine hears of an end a little later than we
+
+    await until(one_runs)
     await executor.kill(later)
 
     assert [] == containers(docker_engine, all_of_them=True)

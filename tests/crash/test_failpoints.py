@@ -6,6 +6,7 @@ import pytest
 
 from infra.failpoints import EXIT_CODE
 from tests.crash import test_job_failpoints as jobs
+from tests.crash import test_left_behind as left_behind
 from tests.crash.counted import SAVES, Counted, live
 from tests.crash.places import actions_run_in, named, points
 from tests.crash.test_deployment_failpoints import SITUATIONS
@@ -50,7 +51,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def test_every_place_where_a_worker_may_die_is_tried() -> None:
-    tried = {*PLACES, *SITUATIONS, *jobs.PLACES, *jobs.UNREACHED}
+    tried = {*PLACES, *SITUATIONS, *jobs.PLACES, *jobs.UNREACHED, *left_behind.PLACES}
 
     assert tried == actions_run_in("workers", "infra") - actions_run_in("infra/files") | named()
 

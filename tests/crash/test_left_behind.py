@@ -8,8 +8,10 @@ from uuid import uuid4
 
 import pytest
 
+from infra.failpoints import EXIT_CODE
 from tests.crash.counted import TOY, Counted, kill_both, lives
-from tests.house import House, eventually
+from tests.crash.places import points
+from tests.house import PATIENCE, House, Part, eventually
 from tests.toys import count
 
 FORK = f"""
@@ -26,6 +28,8 @@ fi
 echo $! > child
 """
 """The first training ends and leaves a child that holds nothing of it but the GPU; the second looks whether that still lives."""
+PLACES = ["processes.outlived"]
+"""Where a worker may die that only what is left behind leads to."""
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 
@@ -73,6 +77,32 @@ def test_what_cannot_be_killed_is_marked_and_its_gpu_given_to_nobody_until_it_is
     house.ok("POST", "/v1/hosts/testhost/gpus/0/return")
     toy.let_go()
     toy.assert_whole(after)
+
+
+@pytest.mark.parametrize("point", [None, *points(PLACES[0])])
+def test_what_outlives_a_run_that_was_declared_dead_keeps_its_gpu_from_others(
+    make_house: Callable[..., House], sqlite_url: str, point: str | None
+) -> None:
+    house = make_house(sqlite_url, TUNEYARD_GPUS="1", TUNEYARD_LEASE_SECONDS="1", TUNEYARD_SWEEP_SECONDS="0.3")
+    toy = Counted(house, held=True)
+    run = toy.counting()
+    trainer = toy.trainer(run)
+    house.worker.kill()
+    eventually(lambda: house.hosts() == {"testhost": "lost"})
+    house.ok("POST", f"/projects/{toy.name}/runs/{run}/declare-dead")
+
+    with _hanging(trainer):
+        if point is not None:
+            dying = Part("workers", house.environment | {"TUNEYARD_FAILPOINT": point}, house.worker.log)
+            dying.start()
+            assert dying.process
+            assert EXIT_CODE == dying.process.wait(PATIENCE)
+        house.worker.start()
+        eventually(lambda: house.hosts() == {"testhost": "live"})
+        (gpu,) = house.ok("GET", "/v1/hosts/testhost")["gpus"]
+
+    assert f"pids {trainer} of process" in gpu["set_aside"]
+    eventually(lambda: not lives(trainer))
 
 
 @contextmanager
