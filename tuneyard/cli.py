@@ -10,8 +10,8 @@ from tuneyard import demo as demo_room
 from tuneyard import doctor as doctor_room
 from tuneyard import show
 from tuneyard import up as up_room
-from tuneyard.client import ApiError, TuneyardError, Unreachable
 from tuneyard.commands import artifacts, assets, deid, deployments, hosts, jobs, projects, runs
+from tuneyard.connection import ApiError, TuneyardError, Unreachable
 from tuneyard.plan import Wish
 from tuneyard.session import Group, Session, language, pass_session
 

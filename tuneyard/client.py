@@ -9,100 +9,28 @@ What no server answers is sent again, for a short time, where that is safe: laun
 knows them again, so that each is done once. A follower whose connection breaks goes on where it was. Nothing else is repeated.
 """
 
-import json
-import os
 import time
 from collections.abc import Iterator
-from ipaddress import ip_address
-from math import inf
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote, urlsplit
-from uuid import uuid4
+from typing import Any
 
 import httpx
-from httpx_sse import SSEError, connect_sse
 
 from tuneyard.answers import Artifact, Dataset, Host, Json, Line, LogPage, Metric, Project, Run
+from tuneyard.connection import ApiError, Connection, TuneyardError, Unreachable, path_of
 from tuneyard.download import WrongSum, download
 from tuneyard.upload import Told, WrongBytes, check, send
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 DEPLOYMENT_SECONDS = 90.0
 """The server waits for a model to load, or to finish its requests, for a minute at most."""
 OVER = frozenset({"succeeded", "failed", "cancelled"})
 """The states that a run never leaves."""
-QUIET_SECONDS = 45.0
-"""A live stream says something every 15 seconds; after three times that it is dead."""
-INSISTING_SECONDS = 10.0
-"""After the first failure: a server that is restarted answers again within this, and people wait no longer for one that is not there."""
-LARGEST_PAGE = 500
 SMALL_BYTES = 64 * 2**20
 """What a server takes in one piece, unless its MAX_SMALL_FILE_BYTES says otherwise."""
-HTTP_UNAVAILABLE = 503
 
 
-class TuneyardError(Exception):
-    """Something went wrong; the text says what, and where known what to do."""
-
-
-class Unreachable(TuneyardError):
-    """No server answers, or it cannot serve just now."""
-
-
-class ApiError(TuneyardError):
-    """The server refused; `errors` names each wrong field."""
-
-    def __init__(self, status: int, title: str, detail: str, errors: list[Json]) -> None:
-        super().__init__(detail or title)
-        self.status = status
-        self.title = title
-        self.detail = detail
-        self.errors = errors
-
-    def __str__(self) -> str:
-        """Title and detail on a line, then one line per wrong field."""
-        first = f"{self.title}: {self.detail}" if self.detail else self.title
-        new = [each for each in self.errors if str(each.get("message", "")) not in self.detail]
-        return "\n".join([first, *(f"  {each.get('field')}: {each.get('message')}" for each in new)])
-
-
-class Client:
+class Client(Connection):
     """One server; its address and token come from TUNEYARD_URL and TUNEYARD_TOKEN unless given. `timeout` is in seconds, per answer."""
-
-    def __init__(self, url: str | None = None, token: str | None = None, *, language: str = "zh", timeout: float = 30.0) -> None:
-        self.url = (url or os.environ.get("TUNEYARD_URL") or DEFAULT_URL).rstrip("/")
-        token = token or os.environ.get("TUNEYARD_TOKEN")
-        headers = {"Accept-Language": language} | ({"Authorization": f"Bearer {token}"} if token else {})
-        try:
-            # A proxy of the environment would look for this very machine on another one.
-            trust_env = not _is_loopback(urlsplit(self.url).hostname or "")
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=trust_env)
-        except (httpx.InvalidURL, ValueError) as problem:
-            raise TuneyardError(f"{self.url} cannot be used as the address of a server: {problem}") from problem
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up."""
-        self._http.close()
-
-    def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
-        """Any call of the API: the JSON it answers; `options` are httpx's, such as json and params."""
-        return self._answer(method, path, **options).json()
-
-    def upload(self, path: str, file: Path) -> Json:
-        """PUT a file as the API takes it; TuneyardError when it cannot be read."""
-        try:
-            with file.open("rb") as content:
-                answer: Json = self.call("PUT", path, files={"file": (file.name, content)})
-        except OSError as problem:
-            raise TuneyardError(f"{file} cannot be read: {problem.strerror}") from problem
-        return answer
 
     def health(self) -> Json:
         """How the machinery is: database, queue, hosts, and how many trainings live."""
@@ -123,7 +51,7 @@ class Client:
 
     def project(self, ref: str) -> Project:
         """The project of that id or name."""
-        project: Project = self.call("GET", _path("projects", ref))
+        project: Project = self.call("GET", path_of("projects", ref))
         return project
 
     def create_project(self, name: str, **fields: Any) -> Project:  # noqa: ANN401 - the API's fields
@@ -137,7 +65,7 @@ class Client:
 
     def dataset(self, ref: str) -> Dataset:
         """The dataset of that id or name."""
-        dataset: Dataset = self.call("GET", _path("v1", "datasets", ref))
+        dataset: Dataset = self.call("GET", path_of("v1", "datasets", ref))
         return dataset
 
     def create_dataset(self, name: str, **fields: Any) -> Dataset:  # noqa: ANN401 - the API's fields
@@ -147,18 +75,15 @@ class Client:
 
     def push_file(self, dataset_id: str, file: Path, *, replace: bool = False, told: Told | None = None) -> Json:
         """Upload a file into a dataset: a large one by parts, so that what breaks off goes on; `told` hears how far it has come."""
-        path = _path("v1", "datasets", dataset_id)
+        path = path_of("v1", "datasets", dataset_id)
         try:
             size = file.stat().st_size
             if size <= SMALL_BYTES:
                 return self.upload(f"{path}/files{'?replace=true' if replace else ''}", file)
-            sent = send(self._http, f"{path}/uploads", file, replace=replace, told=told or (lambda *_: None))
+            with self._said_plainly("pushed again, it goes on from there"):
+                sent = send(self._http, f"{path}/uploads", file, replace=replace, told=told or (lambda *_: None))
             (found,) = (each for each in self.dataset(dataset_id).get("files", []) if each["upload_id"] == sent["upload_id"])
             check(file, found["sha256"])
-        except httpx.HTTPStatusError as refused:
-            raise _refusal(refused.response) from None
-        except httpx.HTTPError as problem:
-            raise Unreachable(f"the server at {self.url} broke off ({_words(problem)}); pushed again, it goes on from there") from problem
         except WrongBytes as wrong:
             raise TuneyardError(str(wrong)) from None
         except OSError as problem:
@@ -186,21 +111,22 @@ class Client:
 
     def dataset_versions(self, ref: str, *, limit: int | None = None) -> list[Json]:
         """Every change of a dataset's files, newest first."""
-        return self._pages(_path("v1", "datasets", ref, "versions"), limit, {})
+        return self._pages(path_of("v1", "datasets", ref, "versions"), limit, {})
 
     def preview(self, ref: str, **wanted: str | int) -> Json:
         """Some lines of a data file; `wanted` may hold file, mode (first, random, problems) and n."""
-        found: Json = self.call("GET", _path("v1", "datasets", ref, "preview"), params=wanted)
+        found: Json = self.call("GET", path_of("v1", "datasets", ref, "preview"), params=wanted)
         return found
 
     def delete_dataset(self, ref: str) -> Json:
         """Delete a dataset that no project and no living run uses."""
-        found: Json = self.call("DELETE", _path("v1", "datasets", ref))
+        found: Json = self.call("DELETE", path_of("v1", "datasets", ref))
         return found
 
     def deidentify(self, dataset: str, **asked: Any) -> Json:  # noqa: ANN401 - the API's fields
         """Order that personal data be taken out of a dataset; `policy_id`, `seed`, `bad_lines` and `files` may be given."""
-        return dict(self._once(_path("v1", "datasets", dataset, "deidentify"), json=asked))
+        ordered: Json = self._once(path_of("v1", "datasets", dataset, "deidentify"), json=asked)
+        return ordered
 
     def jobs(self, *, limit: int | None = None, **wanted: str) -> list[Json]:
         """Jobs on datasets, newest first; `wanted` filters: dataset."""
@@ -208,12 +134,12 @@ class Client:
 
     def job(self, job: str) -> Json:
         """One job, with its report once it has ended."""
-        found: Json = self.call("GET", _path("v1", "jobs", job))
+        found: Json = self.call("GET", path_of("v1", "jobs", job))
         return found
 
     def cancel_job(self, job: str) -> Json:
         """Stop a job; `cancelled` when it has ended within ten seconds, else `cancelling`."""
-        found: Json = self.call("POST", _path("v1", "jobs", job, "cancel"))
+        found: Json = self.call("POST", path_of("v1", "jobs", job, "cancel"))
         return found
 
     def wait_for_job(self, job: str) -> Iterator[Json]:
@@ -232,13 +158,13 @@ class Client:
 
     def config_versions(self, filename: str) -> list[Json]:
         """Every version of a training config with its values, newest first."""
-        found: list[Json] = self.call("GET", _path("v1", "train-configs", filename, "versions"))
+        found: list[Json] = self.call("GET", path_of("v1", "train-configs", filename, "versions"))
         return found
 
     def config_diff(self, filename: str, *, before: int | None = None, after: int | None = None) -> Json:
         """What differs between two versions of a training config: `values`, and `text` as `diff -u` says it."""
         versions = {name: version for name, version in (("from", before), ("to", after)) if version is not None}
-        found: Json = self.call("GET", _path("v1", "train-configs", filename, "diff"), params=versions)
+        found: Json = self.call("GET", path_of("v1", "train-configs", filename, "diff"), params=versions)
         return found
 
     def push_config(self, file: Path) -> Json:
@@ -247,31 +173,34 @@ class Client:
 
     def launch(self, project: str, **body: Any) -> Run:  # noqa: ANN401 - the API's fields
         """Start a run: name, model, dataset, hyperparameters, resources, priority, labels; nothing is required."""
-        return self._once(_path("projects", project, "runs"), json=body)
+        launched: Run = self._once(path_of("projects", project, "runs"), json=body)
+        return launched
 
     def check(self, project: str, **body: Any) -> Json:  # noqa: ANN401 - the API's fields
         """Say what a launch with this body would meet: problems, warnings, the effective config, estimates; nothing is written."""
-        found: Json = self.call("POST", _path("projects", project, "runs"), params={"dry_run": "true"}, json=body)
+        found: Json = self.call("POST", path_of("projects", project, "runs"), params={"dry_run": "true"}, json=body)
         return found
 
     def report(self, dataset: str, **wanted: str | int) -> Json:
         """Return what an inspection of a dataset's file found; `wanted` may hold file, task_type and max_seq_length."""
-        found: Json = self.call("GET", _path("v1", "datasets", dataset, "report"), params=wanted)
+        found: Json = self.call("GET", path_of("v1", "datasets", dataset, "report"), params=wanted)
         return found
 
     def cancel(self, project: str, run: str, *, force: bool = False) -> Run:
         """Stop a run and keep its newest complete checkpoint; `cancelled` when it has ended within ten seconds, else `cancelling`."""
-        path = _path("projects", project, "runs", run, "cancel")
-        return self._once(path, params={"force": "true"} if force else None)
+        path = path_of("projects", project, "runs", run, "cancel")
+        cancelled: Run = self._once(path, params={"force": "true"} if force else None)
+        return cancelled
 
     def resume(self, project: str, run: str, checkpoint: str, **body: Any) -> Run:  # noqa: ANN401 - the API's fields
         """Start a new run that goes on from a checkpoint; the body's values go over those of the source run."""
-        path = _path("projects", project, "runs", run, "resume")
-        return self._once(path, params={"source_artifact_id": checkpoint}, json=body)
+        path = path_of("projects", project, "runs", run, "resume")
+        resumed: Run = self._once(path, params={"source_artifact_id": checkpoint}, json=body)
+        return resumed
 
     def declare_dead(self, project: str, run: str) -> Run:
         """Say that a run on a lost host will not come back."""
-        found: Run = self.call("POST", _path("projects", project, "runs", run, "declare-dead"))
+        found: Run = self.call("POST", path_of("projects", project, "runs", run, "declare-dead"))
         return found
 
     def hosts(self) -> list[Host]:
@@ -281,17 +210,17 @@ class Client:
 
     def drain(self, host: str) -> Host:
         """Let nothing new be placed on a host."""
-        found: Host = self.call("POST", _path("v1", "hosts", host, "drain"))
+        found: Host = self.call("POST", path_of("v1", "hosts", host, "drain"))
         return found
 
     def undrain(self, host: str) -> Host:
         """Let a host be used again."""
-        found: Host = self.call("POST", _path("v1", "hosts", host, "undrain"))
+        found: Host = self.call("POST", path_of("v1", "hosts", host, "undrain"))
         return found
 
     def return_gpu(self, host: str, number: int) -> Host:
         """Give a GPU again that was set aside."""
-        found: Host = self.call("POST", _path("v1", "hosts", host, "gpus", str(number), "return"))
+        found: Host = self.call("POST", path_of("v1", "hosts", host, "gpus", str(number), "return"))
         return found
 
     def deploy(self, model_path: str, *, wait: int | None = None, **body: Any) -> Json:  # noqa: ANN401 - the API's fields
@@ -307,43 +236,40 @@ class Client:
 
     def deployment(self, deployment_id: str) -> Json:
         """One deployment, removed or not."""
-        found: Json = self.call("GET", _path("deployments", deployment_id))
+        found: Json = self.call("GET", path_of("deployments", deployment_id))
         return found
 
     def deployment_log(self, deployment_id: str, *, page: int = 1, page_size: int = 500) -> LogPage:
         """A page of what its server said."""
-        found: LogPage = self.call("GET", _path("deployments", deployment_id, "logs"), params={"page": page, "page_size": page_size})
+        found: LogPage = self.call("GET", path_of("deployments", deployment_id, "logs"), params={"page": page, "page_size": page_size})
         return found
 
     def undeploy(self, deployment_id: str, *, force: bool = False) -> Json:
         """Stop a deployment, and wait until nothing of it lives; refused (409) when it does not stop and may not be killed."""
         params = {"force": "true"} if force else None
-        found: Json = self.call("DELETE", _path("deployments", deployment_id), params=params, timeout=DEPLOYMENT_SECONDS)
+        found: Json = self.call("DELETE", path_of("deployments", deployment_id), params=params, timeout=DEPLOYMENT_SECONDS)
         return found
 
     def runs(self, project: str, *, limit: int | None = None, **wanted: str) -> list[Run]:
         """Return the runs of a project, newest first; `wanted` filters: status."""
-        return self._pages(_path("projects", project, "runs"), limit, wanted)
+        return self._pages(path_of("projects", project, "runs"), limit, wanted)
 
     def run(self, project: str, run: str) -> Run:
         """One run, with its latest metrics and its artifacts."""
-        found: Run = self.call("GET", _path("projects", project, "runs", run))
+        found: Run = self.call("GET", path_of("projects", project, "runs", run))
         return found
 
     def artifacts(self, project: str, run: str) -> list[Artifact]:
         """What a run left on disk."""
-        items: list[Artifact] = self.call("GET", _path("projects", project, "runs", run, "artifacts"))["items"]
+        items: list[Artifact] = self.call("GET", path_of("projects", project, "runs", run, "artifacts"))["items"]
         return items
 
     def fetch(self, project: str, run: str, artifact: str, output: Path = Path()) -> Path:
         """Fetch a complete artifact into a file or an existing folder: a file as it is, checked by its sum, a folder as a tar."""
-        path = _path("projects", project, "runs", run, "artifacts", artifact, "content")
+        path = path_of("projects", project, "runs", run, "artifacts", artifact, "content")
         try:
-            return download(self._http, path, output)
-        except httpx.HTTPStatusError as refused:
-            raise _refusal(refused.response) from None
-        except httpx.HTTPError as problem:
-            raise Unreachable(f"the server at {self.url} broke off ({_words(problem)}); fetched again, it goes on from there") from problem
+            with self._said_plainly("fetched again, it goes on from there"):
+                return download(self._http, path, output)
         except WrongSum as wrong:
             raise TuneyardError(str(wrong)) from None
         except OSError as problem:
@@ -351,12 +277,12 @@ class Client:
 
     def metrics(self, project: str, run: str, **wanted: str | int) -> list[Metric]:
         """The history of a run's metrics; `wanted` may hold name and since_step. One answer holds 10,000 values, the oldest."""
-        items: list[Metric] = self.call("GET", _path("projects", project, "runs", run, "metrics"), params=wanted)["items"]
+        items: list[Metric] = self.call("GET", path_of("projects", project, "runs", run, "metrics"), params=wanted)["items"]
         return items
 
     def log_page(self, project: str, run: str, **wanted: str | int) -> LogPage:
         """One page of a log; `wanted` may hold page, page_size, start_time and end_time."""
-        page: LogPage = self.call("GET", _path("projects", project, "runs", run, "logs"), params=wanted)
+        page: LogPage = self.call("GET", path_of("projects", project, "runs", run, "logs"), params=wanted)
         return page
 
     def follow(self, project: str, run: str, *, after: int | None = None, patience: float = 60.0) -> Iterator[Line]:
@@ -364,7 +290,7 @@ class Client:
 
         A broken stream is taken up again where it broke; Unreachable after `patience` seconds in which no server answered.
         """
-        path = _path("projects", project, "runs", run, "logs", "stream")
+        path = path_of("projects", project, "runs", run, "logs", "stream")
         heard, pause = time.monotonic(), 0.1
         while True:
             try:
@@ -399,87 +325,3 @@ class Client:
                 if found["status"] in OVER:
                     return
             time.sleep(0.4)
-
-    def _once(self, path: str, **options: Any) -> Run:  # noqa: ANN401 - httpx's own
-        """POST, again while no answer comes or the server cannot serve: under one key, so that it is done once however often it arrives."""
-        key = {"Idempotency-Key": f'"{uuid4()}"'}
-        end, pause = inf, 0.1
-        while True:
-            try:
-                run: Run = self.call("POST", path, headers=key, **options)
-            except Unreachable:
-                end = min(end, time.monotonic() + INSISTING_SECONDS)
-                if time.monotonic() + pause > end:
-                    raise
-            else:
-                return run
-            time.sleep(pause)
-            pause = min(2 * pause, 2.0)
-
-    def _stream(self, path: str, after: int | None) -> Iterator[tuple[str, Line | None]]:
-        """Each event of one connection, which may end at any time; the first, `open`, says that a server answered."""
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
-        timeout = httpx.Timeout(QUIET_SECONDS)
-        try:
-            with connect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
-                if source.response.is_error:
-                    source.response.read()
-                    raise _refusal(source.response)
-                yield "open", None
-                for event in source.iter_sse():
-                    yield event.event, json.loads(event.data or "{}")  # a comment comes out as an event without data: a sign of life
-        except (httpx.HTTPError, SSEError) as problem:
-            raise Unreachable(f"the server at {self.url} broke off ({_words(problem)})") from problem
-
-    def _pages(self, path: str, limit: int | None, wanted: dict[str, str]) -> list[Any]:
-        """Items from as many pages as it takes."""
-        items: list[Any] = []
-        params: dict[str, Any] = {**wanted, "page_size": min(limit or LARGEST_PAGE, LARGEST_PAGE)}
-        answer = self._answer("GET", path, params=params)
-        while True:
-            found = answer.json()
-            items += found["items"] if isinstance(found, dict) else found
-            following = answer.links.get("next", {}).get("url")
-            if not following or (limit is not None and len(items) >= limit):
-                return items[:limit]
-            answer = self._answer("GET", following)
-
-    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
-        """The answer, once it is a good one."""
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.HTTPError as problem:
-            raise Unreachable(f"no Tuneyard server answers at {self.url} ({_words(problem)})") from problem
-        if response.is_error:
-            raise _refusal(response)
-        return response
-
-
-def _refusal(response: httpx.Response) -> TuneyardError:
-    """What a bad answer means."""
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict) or "title" not in problem:
-        return ApiError(response.status_code, f"{response.status_code} {response.reason_phrase}", response.text[:200].strip(), [])
-    error = ApiError(response.status_code, str(problem["title"]), str(problem.get("detail") or ""), list(problem.get("errors") or []))
-    return Unreachable(str(error)) if response.status_code == HTTP_UNAVAILABLE else error
-
-
-def _path(*parts: str) -> str:
-    """A path of names that may hold anything."""
-    return "/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _words(problem: Exception) -> str:
-    return str(problem).lower() or type(problem).__name__
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from tuneyard import follow, show
 from tuneyard.answers import Run
-from tuneyard.client import Client, TuneyardError
+from tuneyard.client import Client
+from tuneyard.connection import TuneyardError
 from tuneyard.plan import EXAMPLES, Plan, Wish, plan_for
 from tuneyard.up import Yard
 

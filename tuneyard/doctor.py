@@ -16,7 +16,8 @@ from rich.text import Text
 
 from tuneyard import show
 from tuneyard.children import module
-from tuneyard.client import Client, TuneyardError, Unreachable
+from tuneyard.client import Client
+from tuneyard.connection import TuneyardError, Unreachable
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 SIGNS = {OK: ("✓", "green"), WARNING: ("!", "yellow"), FAILURE: ("✗", "red")}

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from tuneyard import show
 from tuneyard.answers import Run
-from tuneyard.client import Client, TuneyardError
+from tuneyard.client import Client
+from tuneyard.connection import TuneyardError
 
 SUCCEEDED, TRAINING_FAILED, INFRASTRUCTURE_FAILED, CANCELLED, DETACHED = 0, 1, 3, 5, 130
 """What the end of a run makes the exit code of a command that waited for it."""

@@ -7,10 +7,9 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path
 
-from tuneyard.client import TuneyardError
+from tuneyard.connection import TuneyardError, is_loopback
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TRAINER = "run_train_full_sft.sh"
@@ -89,7 +88,7 @@ def _with_a_trainer(plan: Plan) -> Plan:
 
 
 def _require_token_beyond_loopback(host: str, environment: Mapping[str, str]) -> None:
-    if environment.get("TUNEYARD_TOKEN") or _is_loopback(host):
+    if environment.get("TUNEYARD_TOKEN") or is_loopback(host):
         return
     raise UpError(
         f"listening on {host} without a token would let anybody on the network run commands here; set one first:\n"
@@ -111,13 +110,6 @@ def _free_port(host: str, port: int) -> int:
         raise UpError(
             f"port {port} of {host} cannot be used ({problem.strerror}); choose another, such as --port {port + 1}, or --port 0"
         ) from problem
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _reachable(host: str) -> str:

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from tuneyard import show
 from tuneyard.children import Child, echo, module, tied
-from tuneyard.client import Client, TuneyardError
+from tuneyard.client import Client
+from tuneyard.connection import TuneyardError
 from tuneyard.plan import Plan, UpError, Wish, home_of, plan_for
 
 READY_SECONDS = 60.0

@@ -23,7 +23,8 @@ from tests.api.test_runs import furnish
 from tests.contracts.databases import keep, opened
 from tests.house import House, eventually
 from tests.things import AT, a_project, a_run, an_artifact
-from tuneyard.client import Client, TuneyardError
+from tuneyard.client import Client
+from tuneyard.connection import TuneyardError
 
 FILES = {
     "checkpoint-20/model.safetensors": bytes(range(256)) * 40,

@@ -33,7 +33,7 @@ MECHANISMS: dict[str, tuple[Edit, ...]] = {
     "keys are heeded": (Edit("api/once.py", "if idempotency_key is None:", "if True:"),),
     "the client repeats its key": (
         Edit(
-            "tuneyard/client.py",
+            "tuneyard/connection.py",
             'self.call("POST", path, headers=key, ',
             'self.call("POST", path, headers={"Idempotency-Key": str(uuid4())}, ',
         ),

@@ -15,7 +15,8 @@ from tests.house import PATIENCE, REPOSITORY, House, eventually
 from tests.toys import count
 from tuneyard import show
 from tuneyard.answers import Run
-from tuneyard.client import Client, TuneyardError
+from tuneyard.client import Client
+from tuneyard.connection import TuneyardError
 from tuneyard.follow import exit_code
 from tuneyard.values import from_option
 

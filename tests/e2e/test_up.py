@@ -17,7 +17,8 @@ import pytest
 
 from tests.house import PATIENCE, REPOSITORY, end_trainings, eventually, inherited
 from tests.toys import count
-from tuneyard.client import ApiError, Client, Unreachable
+from tuneyard.client import Client
+from tuneyard.connection import ApiError, Unreachable
 
 LINES = 40
 TRAINER = f'exec "$PYTHON" -S {REPOSITORY}/tests/toys/count.py --lines {LINES} --until "$(dirname "$0")/go"\n'

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from tuneyard import show
 from tuneyard.children import module
-from tuneyard.client import TuneyardError
+from tuneyard.connection import TuneyardError
 from tuneyard.session import Group, Session, language, pass_session
 
 POLICY = click.option(
