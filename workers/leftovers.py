@@ -1,4 +1,7 @@
-"""Before a worker speaks for its host, it ends what still lives there of runs that are over: an operator declared them dead."""
+"""Before a worker speaks for its host, it ends what still lives there of runs that are over: an operator declared them dead.
+
+What does not end keeps its GPUs from everybody.
+"""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The inspector: has each data file judged once, in a process of its own, and keeps the report.
+"""The inspector: has each data file judged once, a large one in a process of its own, and keeps the report.
 
 Small files are judged at once in a thread; larger ones by a child at low priority, one at a time, so that requests do not feel it. What is
 not finished when the server ends is begun again when somebody asks for it: the bytes are the order, and the report is the receipt.
