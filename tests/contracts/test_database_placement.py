@@ -59,7 +59,7 @@ async def test_fifty_that_place_cancel_and_end_at_once_give_no_gpu_twice_and_lea
     chance = random.Random(7)
     floor = Floor()
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(opened(postgresql_url)) for _ in range(4)]
+        servers = [await stack.enter_async_context(opened(postgresql_url, patience=LONGEST)) for _ in range(4)]
         await servers[0].run(projects.create, ProjectCreate(name="p"))
         speakers = [await registered(servers[0], HostName(f"gpu-{number}")) for number in range(HANDS)]
         launched = [await launch(servers[0], chance.randrange(5)) for _ in range(RUNS)]
