@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 MOST = 5
 """An error that comes so often without a break stays."""
+MOST_AT_THE_END = 10
+"""After so many, a minute later, what is over is settled without what breaks."""
 PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds before what broke is done again: at first, and at last."""
@@ -31,8 +33,13 @@ class Faults:
 
     @property
     def stay(self) -> bool:
-        """Whether there is no point in waiting for the end of them."""
+        """Whether a person should know of them."""
         return self._count >= MOST
+
+    @property
+    def last(self) -> bool:
+        """Whether there is no point in waiting for the end of them."""
+        return self._count >= MOST_AT_THE_END
 
     def passed(self) -> None:
         """Know that it works."""
@@ -42,7 +49,7 @@ class Faults:
         """Log one; how many seconds to let go by."""
         self._count += 1
         log.error("%s: Tuneyard itself broke; it is tried again", self._of, exc_info=fault)
-        return min(PAUSE * 2.0 ** max(self._count - MOST, 0), LONGEST_PAUSE)
+        return min(PAUSE * 2.0 ** min(max(self._count - MOST, 0), MOST_AT_THE_END), LONGEST_PAUSE)
 
     async def insist(self, step: Callable[[], Awaitable[T]]) -> T:
         """Do a step until it does not break; Broken when the error stays."""

@@ -102,7 +102,7 @@ class Work:
 
     async def ended(self, end: End) -> None:
         """Settle the attempt with the report, if the program came to write one."""
-        done = await asyncio.to_thread(_report, self._folder) if end.code == 0 else []
+        done = await asyncio.to_thread(_report, self._folder) if end.code == 0 and not end.blind else []
         ending = msgspec.convert({**msgspec.structs.asdict(end), "done": done}, Ending)
         backoff = timedelta(seconds=self._hand.settings.retry_seconds)
         await self._hand.db.run(hosting.ended, self._id, self._hand.speaker, ending, backoff=backoff)

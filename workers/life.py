@@ -14,7 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domain.errors import DomainError, Unavailable
+from domain.errors import DomainError, Ghost, Unavailable
 from domain.ids import ProcessId
 from domain.processes import actions as processes
 from domain.processes.condition import ConditionName
@@ -122,7 +122,7 @@ async def live(hand: Hand, take: Take, process_id: ProcessId, nudge: asyncio.Eve
         return
     sight = await life.follow(executor)
     clean = sight.exit is not None and sight.exit.code == 0
-    await life.settle(sight=sight, cause=None if clean else await executor.cause(hand.directory_of(process)))
+    await life.settle(sight=sight, cause=None if clean else await life.cause(executor))
 
 
 class _Life:
@@ -136,16 +136,27 @@ class _Life:
         self._directory = hand.directory_of(process)
         self._stop = Stop(self._directory)
         self._watchman = Watchman(self._directory, owner)
-        self._faults = Faults(process.owner_id)
+        self._faults, self._last_faults = Faults(process.owner_id), Faults(process.owner_id)
+        """While it lives, and once it is over."""
         self._left: list[int] = []
         self._freed = False
         self._looked = 0.0
 
     async def start(self, executor: Executor) -> None:
         """Start the attempt, once however often this is reached; CannotStart with the reason."""
+        try:
+            await self._faults.insist(lambda: self._start(executor))
+        except Broken as broken:
+            if isinstance(broken.__cause__, OSError):
+                message = f"the host did not let it be made ready: {broken.__cause__.strerror}"
+                raise CannotStart(message, passing=True) from broken
+            raise
+        failpoint("worker", "started")
+
+    async def _start(self, executor: Executor) -> None:
         while not (await executor.look(self._directory)).started:
             await self._require_wanted()  # first: a start that cannot be made ready must still be cancelled
-            order = await self._faults.insist(lambda: self._owner.order(self._process))
+            order = await self._owner.order(self._process)
             await self._require_wanted()  # making ready may have taken long; so may another launch that was frozen just before its claim
             spec = Spec(
                 process_id=self._process.id,
@@ -155,7 +166,6 @@ class _Life:
                 cwd=order.cwd,
             )
             await executor.start(self._directory, spec)
-        failpoint("worker", "started")
 
     async def follow(self, executor: Executor) -> Sight:
         """Store all that it says until it is over; what the run directory then showed.
@@ -164,12 +174,12 @@ class _Life:
         """
         watching = (self._press(executor), self._watchman.watch(executor), self._owner.attend(executor))
         beside = [asyncio.create_task(each) for each in watching]
-        wait = SHORTEST_WAIT
+        wait, sight, over = SHORTEST_WAIT, Sight(), False
         try:
             while True:
-                sight = await executor.look(self._directory)
-                over = sight.started and not (sight.alive and not self._left)
                 try:
+                    sight = await executor.look(self._directory)
+                    over = sight.started and not (sight.alive and not self._left)
                     spoke = await self._step(executor, sight, over=over)
                 except Unavailable as problem:
                     log.warning("%s: %s; what it says waits in its file", self._process.owner_id, problem.detail)
@@ -202,28 +212,69 @@ class _Life:
             left=self._left,
         )
         try:
-            await self._faults.insist(lambda: self._owner.ended(end))
-        except Broken:
+            await Faults(self._process.owner_id).insist(lambda: self._owner.ended(end))
+        except Broken as broken:
+            await self._say(ConditionName.incomplete, _not_stored(str(broken), self._directory))
             await self._owner.ended(replace(end, blind=True))
+
+    async def cause(self, executor: Executor) -> Cause | None:
+        """Ask the executor why it died; its end is true without that, too."""
+        try:
+            return await executor.cause(self._directory)
+        except Exception:
+            log.exception("%s: why it died cannot be asked", self._process.owner_id)
+            return None
 
     async def _stays(self, fault: Exception, executor: Executor, *, over: bool) -> bool:
         """Bear an error of ours; whether it stays though all is over, so that the end must be written without what broke."""
-        pause = self._faults.bear(fault)
-        if not self._faults.stay:
-            await self._rest(pause)
-            return False
-        reason = f"{words(fault)}; the {self._owner.noun} goes on, what it says waits in its file"
+        faults = self._last_faults if over else self._faults
+        pause = faults.bear(fault)
+        if over and faults.last and await self._give_up(fault, executor):
+            return True
+        if faults.stay:
+            reason = (
+                f"{words(fault)}; the {self._owner.noun} is not touched by it: what it says, and how it ends, waits in its run directory"
+            )
+            await self._say(ConditionName.platform_fault, reason)
+        give_up = time.monotonic() + pause
+        while (left := give_up - time.monotonic()) > 0:
+            await self._rest(left)
+        return False
+
+    async def _give_up(self, fault: Exception, executor: Executor) -> bool:
+        """Store what can be stored of what is over, and say that it is not all; False when it may not be settled yet."""
         try:
-            await self._owner.note(ConditionName.platform_fault, reason)
+            if not self._freed:
+                await self._free(executor)
+            await self._drain(executor)
+            await self._owner.note(ConditionName.incomplete, _not_stored(words(fault), self._directory))
+        except Ghost:
+            raise
+        except Unavailable as problem:
+            log.warning("%s: %s; its end waits", self._process.owner_id, problem.detail)
+            return False
+        except Exception:
+            log.exception("%s: nor can it be given up", self._process.owner_id)
+        return self._freed
+
+    async def _drain(self, executor: Executor) -> None:
+        """Store the rest of what it said, if that is not what is broken."""
+        try:
+            while await self._listen(executor, final=True):
+                pass
         except DomainError:
             raise
         except Exception:
-            log.exception("%s: nor can that be noted", self._process.owner_id)
-        if not over:
-            await self._rest(pause)
-        elif not self._freed:
-            await self._free(executor)
-        return over
+            log.exception("%s: the last of what it said cannot be stored", self._process.owner_id)
+
+    async def _say(self, name: ConditionName, reason: str) -> None:
+        """Note what is the matter, if that can be noted."""
+        try:
+            await self._owner.note(name, reason)
+        except Ghost:
+            raise
+        except Exception:
+            log.exception("%s: %s cannot be noted", self._process.owner_id, name)
 
     async def _step(self, executor: Executor, sight: Sight, *, over: bool) -> bool:
         """Write down what there is to see and hear now; whether it said anything."""
@@ -237,6 +288,7 @@ class _Life:
         await self._owner.look(self._process)
         await self._owner.note(ConditionName.platform_fault, None)
         self._faults.passed()
+        self._last_faults.passed()
         return spoke
 
     async def _lingers(self, executor: Executor) -> bool:
@@ -277,10 +329,14 @@ class _Life:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._nudge.wait()
-        if self._nudge.is_set():
-            with suppress(Unavailable):
-                await self._read_row()
-                self._nudge.clear()
+        if not self._nudge.is_set():
+            return
+        self._nudge.clear()
+        try:
+            await self._read_row()
+        except Unavailable:
+            self._nudge.set()
+            await asyncio.sleep(DATABASE_PAUSE)
 
     async def _require_wanted(self) -> None:
         """CannotStart when it was asked to stop meanwhile."""
@@ -303,6 +359,10 @@ class _Life:
         """Show the command the GPUs that it was given, and no other; a host without any says nothing."""
         granted = self._process.gpus
         return {"CUDA_VISIBLE_DEVICES": ",".join(granted)} if granted or self._hand.gpus() else {}
+
+
+def _not_stored(why: str, directory: str) -> str:
+    return f"{why}; the last of its log, or of what it left, may not be stored: it lies in {directory} and beside it"
 
 
 def _log_cut(noun: str) -> str:

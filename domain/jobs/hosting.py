@@ -88,7 +88,7 @@ def ended(tx: Tx, process_id: ProcessId, speaker: Speaker, ending: Ending, *, ba
     processes.end(tx, process)
     if job.status is JobStatus.cancelling:
         return move(tx, job, JobStatus.cancelled, finished_at=tx.now)
-    if ending.code == 0:
+    if ending.code == 0 and not ending.blind:
         return _succeeded(tx, job, list(ending.done))
     said = excerpt(tx.logs.last(job.id))
     failure = Failure(failure_class=_blamed(ending), reason=_reason(ending, said), evidence=ending.evidence(), log_excerpt=said)
@@ -144,6 +144,8 @@ def _blamed(ending: Ending) -> FailureClass:
 def _reason(ending: Ending, said: list[str]) -> str:
     if ending.refusal is not None:
         return ending.refusal
+    if ending.blind:
+        return "平台故障 what it made cannot be taken over, for Tuneyard itself is broken there: the log of the host's worker tells more"
     if ending.cause is not None:
         return ending.cause.reason
     if ending.code is None:

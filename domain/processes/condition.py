@@ -18,9 +18,10 @@ class ConditionName(Word):
     stop_ignored = ("stop_ignored", "未响应停止", "Does not stop")
     log_gap = ("log_gap", "日志缺口", "Gap in the log")
     platform_fault = ("platform_fault", "平台故障", "Platform fault")
+    incomplete = ("incomplete", "记录不完整", "Record is incomplete")
 
 
-PASSING = (ConditionName.host_lost, ConditionName.stalled, ConditionName.shim_lost)
+PASSING = (ConditionName.host_lost, ConditionName.stalled, ConditionName.shim_lost, ConditionName.platform_fault)
 """Those that say nothing any more once an attempt is over."""
 
 

@@ -1,8 +1,10 @@
 """A toy standing in for a worker with a defect.
 
-The function that the environment's DEFECT names (`module:name`) raises while the file DEFECT_WHILE exists.
+The function that the environment's DEFECT names (`module:name`) raises while the file DEFECT_WHILE exists: an error of the disk
+if there is anything in it, else one that nobody foresaw.
 """
 
+import errno
 import importlib
 import os
 import runpy
@@ -20,7 +22,7 @@ def _break(module: str, name: str, while_: Path) -> None:
 
     def broken(*given: object, **more: object) -> object:
         if while_.exists():
-            raise RuntimeError(SECRET)
+            raise OSError(errno.EIO, os.strerror(errno.EIO)) if while_.read_text() else RuntimeError(SECRET)
         return real(*given, **more)
 
     setattr(target, name, broken)
