@@ -147,8 +147,8 @@ class _Life:
         try:
             await self._faults.insist(lambda: self._start(executor))
         except Broken as broken:
-            if isinstance(broken.__cause__, OSError):
-                message = f"the host did not let it be made ready: {broken.__cause__.strerror}"
+            if isinstance(error := broken.__cause__, OSError):
+                message = f"the host did not let it be made ready: {error.strerror or type(error).__name__}"
                 raise CannotStart(message, passing=True) from broken
             raise
         failpoint("worker", "started")
