@@ -53,8 +53,8 @@ check: setup-check ## formatting, lint, both type checkers, import contracts, st
 	$(bin)/lint-imports
 	$(bin)/python -m infra.db.migrations.check
 
-test: setup-dev ## the whole test suite, four at a time since they wait as much as they work; ARGS="-k cancel" for a part of it
-	$(bin)/python -m pytest -n 4 --dist worksteal $(ARGS)
+test: setup-dev ## the whole test suite, three at a time since they wait as much as they work; ARGS="-k cancel" for a part of it
+	$(bin)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 test-trainer: setup-trainer ## the tests of the reference trainer, with real torch on this CPU
 	$(bin)/python -m pytest -p no:xdist -m trainer $(ARGS) tests/e2e

@@ -154,9 +154,9 @@ _REFUSED = frozenset({"28P01", "28000", "3D000"})
 
 def _hang_up(pooled: PoolProxiedConnection) -> None:
     """Throw a connection away without a goodbye, for which a silent server would be waited two seconds more."""
-    if pooled.driver_connection is not None:
+    if pooled.driver_connection is not None:  # else SQLAlchemy has thrown it away by itself
         pooled.driver_connection.terminate()
-    pooled.invalidate()
+        pooled.invalidate()
 
 
 def _state(problem: DBAPIError) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from threading import Event as ThreadEvent
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.util import await_only
 
 from domain.errors import Conflict, Unavailable
@@ -15,6 +15,7 @@ from domain.projects import actions as projects
 from domain.runs import actions
 from domain.runs.run import NewRun
 from infra.db.database import Database
+from infra.db.driver import fixed
 from infra.db.transaction import Aftermath, Tx
 from tests.contracts.databases import drop_connections, events, happen, keep, opened, told
 from tests.house import PATIENCE
@@ -188,6 +189,16 @@ async def test_a_commit_that_failed_has_no_aftermath(postgresql_url: str) -> Non
 
         assert await db.read(lambda tx: tx.projects.find("p")) is None
     assert [] == afterwards
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_what_takes_too_long_is_given_up_quietly_whoever_executes_it(postgresql_url: str, *, prepared: bool) -> None:
+    slow = select(func.pg_sleep(5))
+    statement = fixed(slow) if prepared else slow
+    async with opened(postgresql_url, patience=0.3) as impatient:
+        with pytest.raises(Unavailable, match=r"within 0\.3 s"):
+            await impatient.read(lambda tx: tx.connection.execute(statement).all())
+        assert 1 == await impatient.read(lambda tx: tx.connection.scalar(text("SELECT 1")))
 
 
 async def test_patience_with_a_slow_database_ends(postgresql_url: str) -> None:

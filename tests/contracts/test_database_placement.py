@@ -96,7 +96,7 @@ async def test_a_thousand_that_no_host_can_ever_satisfy_hide_nobody(db: Database
 
 
 async def registered(db: Database, name: HostName) -> Speaker:
-    host = await db.run(hosts.register, a_registration(name, slots=3, gpus=gpus(4)))
+    host = await db.run(hosts.register, a_registration(name, slots=3, gpus=gpus(4), ttl=timedelta(seconds=LONGEST)))
     return Speaker(name, host.lease)
 
 
