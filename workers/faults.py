@@ -20,7 +20,8 @@ MOST_AT_THE_END = 10
 """After so many, a minute later, what is over is settled without what breaks."""
 PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-"""Seconds before what broke is done again: at first, and at last."""
+"""Seconds before what broke is done again: at first, and after some doublings."""
+MOST_DOUBLINGS = 5
 FORESEEN = (DomainError, CannotStart)
 
 
@@ -49,7 +50,7 @@ class Faults:
         """Log one; how many seconds to let go by."""
         self._count += 1
         log.error("%s: Tuneyard itself broke; it is tried again", self._of, exc_info=fault)
-        return min(PAUSE * 2.0 ** min(max(self._count - MOST, 0), MOST_AT_THE_END), LONGEST_PAUSE)
+        return min(PAUSE * 2.0 ** min(max(self._count - MOST, 0), MOST_DOUBLINGS), LONGEST_PAUSE)
 
     async def insist(self, step: Callable[[], Awaitable[T]]) -> T:
         """Do a step until it does not break; Broken when the error stays."""

@@ -236,8 +236,8 @@ class _Life:
                 f"{words(fault)}; the {self._owner.noun} is not touched by it: what it says, and how it ends, waits in its run directory"
             )
             await self._say(ConditionName.platform_fault, reason)
-        give_up = time.monotonic() + pause
-        while (left := give_up - time.monotonic()) > 0:
+        resume_at = time.monotonic() + pause
+        while (left := resume_at - time.monotonic()) > 0:
             await self._rest(left)
         return False
 

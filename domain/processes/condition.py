@@ -1,4 +1,4 @@
-"""A condition is something about a living process that a person should know; it is no state, and may pass."""
+"""A condition is something about a process that a person should know; it is no state, and may pass."""
 
 from datetime import datetime
 
